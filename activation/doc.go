@@ -1,0 +1,17 @@
+// Package activation makes, matches and passes on sockets by systemd's
+// socket activation protocol, sd_listen_fds(3).
+//
+// A server takes what it was given with [Take] and asks for its listeners and
+// packet connections by name. A program that passes sockets on reads them with
+// [Inherited], makes what is missing with [Gather], and describes them to the
+// next program with [Environ].
+//
+// # Descriptors
+//
+// Every descriptor is close-on-exec from birth and stays with the [Socket]
+// that names it; whoever holds the Socket closes it. O_NONBLOCK belongs to the
+// open file description, which all generations of a server share: it is set
+// once, where [Bind] creates a socket, and never touched afterwards.
+//
+// The package works on Linux only.
+package activation

@@ -1,0 +1,77 @@
+package activation
+
+import (
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// pidfs is the magic number of the file system that gives pidfds unique inode
+// numbers (Linux 6.9); before, all pidfds share one anonymous inode.
+const pidfs = 0x50494446
+
+// Inherited returns the descriptors that this process was passed, with their
+// names, and makes them close-on-exec. None is no error, nor are variables that
+// are meant for another process (sd_listen_fds(3)); malformed variables are, and
+// descriptors that are not there. The descriptors become the caller's. The
+// environment is left as it is.
+func Inherited(lookup func(string) (string, bool)) ([]Socket, error) {
+	o, err := parseOffer(lookup)
+	if err != nil || o.pid != unix.Getpid() {
+		return nil, err
+	}
+	if o.pidfdid != 0 {
+		own, err := ownPIDFDID()
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", EnvPIDFDID, err)
+		}
+		if own != 0 && own != o.pidfdid {
+			return nil, nil
+		}
+	}
+	sockets := make([]Socket, len(o.names))
+	for i, name := range o.names {
+		fd := FirstFD + i
+		// A descriptor that came through execve cannot be close-on-exec:
+		// one that is was opened by this process since.
+		flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
+		if err != nil || flags&unix.FD_CLOEXEC != 0 {
+			return nil, fmt.Errorf("%s=%d: descriptor %d was not passed", EnvFDs, len(o.names), fd)
+		}
+		sockets[i] = Socket{FD: fd, Name: name}
+	}
+	for _, s := range sockets {
+		unix.CloseOnExec(s.FD)
+	}
+	return sockets, nil
+}
+
+// ownPIDFDID is the inode number of this process's pidfd, 0 where pidfds have
+// none of their own.
+func ownPIDFDID() (uint64, error) {
+	fd, err := unix.PidfdOpen(unix.Getpid(), 0)
+	if err != nil {
+		return 0, os.NewSyscallError("pidfd_open", err)
+	}
+	defer unix.Close(fd)
+	return PIDFDID(fd)
+}
+
+// PIDFDID is the inode number of a pidfd, which names a process for as long as
+// the machine runs, or 0 where the kernel has no pidfs. The descriptor stays
+// the caller's.
+func PIDFDID(pidfd int) (uint64, error) {
+	var fs unix.Statfs_t
+	if err := unix.Fstatfs(pidfd, &fs); err != nil {
+		return 0, os.NewSyscallError("fstatfs", err)
+	}
+	if fs.Type != pidfs {
+		return 0, nil
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(pidfd, &st); err != nil {
+		return 0, os.NewSyscallError("fstat", err)
+	}
+	return st.Ino, nil
+}

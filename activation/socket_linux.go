@@ -1,0 +1,104 @@
+package activation
+
+import (
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// sameKind reports whether the descriptor is a socket of spec's network.
+func (s Spec) sameKind(fd int) bool {
+	typ, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
+	if err != nil || typ != networks[s.Network] {
+		return false
+	}
+	domain, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
+	if err != nil {
+		return false
+	}
+	switch s.Network {
+	case "tcp", "udp":
+		return domain == unix.AF_INET || domain == unix.AF_INET6
+	case "tcp4", "udp4":
+		return domain == unix.AF_INET
+	case "tcp6", "udp6":
+		return domain == unix.AF_INET6
+	}
+	return domain == unix.AF_UNIX
+}
+
+// sameAddress reports whether a socket of the same kind is bound to spec's
+// address. Port 0 is never the same: it asks for a port of its own.
+func (s Spec) sameAddress(fd int) (bool, error) {
+	want, err := s.sockaddr()
+	if err != nil {
+		return false, fmt.Errorf("listen %s: %w", s, err)
+	}
+	bound, err := unix.Getsockname(fd)
+	if err != nil {
+		return false, nil // another namespace's oddity is not our socket
+	}
+	if !s.unix() && s.port == 0 {
+		return false, nil
+	}
+	switch b := bound.(type) {
+	case *unix.SockaddrUnix:
+		return s.Address == b.Name, nil
+	case *unix.SockaddrInet4:
+		w, ok := want.(*unix.SockaddrInet4)
+		if !ok && s.dualStack() { // bound where there was no IPv6
+			return b.Port == int(s.port) && b.Addr == [4]byte{} && !haveIPv6(), nil
+		}
+		return ok && w.Port == b.Port && w.Addr == b.Addr, nil
+	case *unix.SockaddrInet6:
+		w, ok := want.(*unix.SockaddrInet6)
+		if !ok || w.Port != b.Port || w.Addr != b.Addr || w.ZoneId != b.ZoneId {
+			return false, nil
+		}
+		only, err := unix.GetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY)
+		return err == nil && (w.Addr != [16]byte{} || only == 0 == s.mixed()), nil
+	}
+	return false, nil
+}
+
+// mixed reports whether the network takes IPv4 and IPv6 on one socket.
+func (s Spec) mixed() bool { return s.Network == "tcp" || s.Network == "udp" }
+
+func haveIPv6() bool {
+	fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return false
+	}
+	unix.Close(fd)
+	return true
+}
+
+// file is a duplicate of the descriptor, the caller's to close.
+func (s Socket) file() (*os.File, error) {
+	fd, err := unix.FcntlInt(uintptr(s.FD), unix.F_DUPFD_CLOEXEC, FirstFD)
+	if err != nil {
+		return nil, os.NewSyscallError("fcntl F_DUPFD_CLOEXEC", err)
+	}
+	return os.NewFile(uintptr(fd), s.Name), nil
+}
+
+// Close closes the descriptor. The socket lives on in every other process that
+// holds it.
+func (s Socket) Close() {
+	unix.Close(s.FD) // best effort: nothing to be done about an error
+}
+
+// Unlink removes the file of a unix socket that Bind made, if the path still
+// leads to that very file. It does nothing for every other socket.
+func (s Socket) Unlink() {
+	spec, err := ParseSpec(s.Spec)
+	if err != nil || s.Ino == 0 {
+		return
+	}
+	var st unix.Stat_t
+	if unix.Lstat(spec.path(), &st) != nil || uint64(st.Dev) != s.Dev || st.Ino != s.Ino {
+		return
+	}
+	unix.Unlink(spec.path()) // best effort: a stale socket is replaced at the next start
+}
