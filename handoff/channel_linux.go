@@ -1,0 +1,159 @@
+package handoff
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// patience bounds what a peer of ours may take for the parts of one message, or
+// for an answer that needs no thought. Such a peer answers in microseconds; one
+// that does not is stopped or hung.
+const patience = 5 * time.Second
+
+// A channel carries messages over a connected SOCK_SEQPACKET socket. It owns the
+// descriptor.
+type channel struct{ fd int }
+
+// newChannel takes the descriptor over and bounds each send and receive.
+func newChannel(fd int) (*channel, error) {
+	tv := unix.NsecToTimeval(patience.Nanoseconds())
+	for _, opt := range []int{unix.SO_SNDTIMEO, unix.SO_RCVTIMEO} {
+		if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, opt, &tv); err != nil {
+			unix.Close(fd)
+			return nil, os.NewSyscallError("setsockopt", err)
+		}
+	}
+	return &channel{fd}, nil
+}
+
+// newChannelPair makes two ends of one channel.
+func newChannelPair() (*channel, *channel, error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, os.NewSyscallError("socketpair", err)
+	}
+	a, err := newChannel(fds[0])
+	if err != nil {
+		unix.Close(fds[1])
+		return nil, nil, err
+	}
+	b, err := newChannel(fds[1])
+	if err != nil {
+		a.close()
+		return nil, nil, err
+	}
+	return a, b, nil
+}
+
+func (c *channel) close() { unix.Close(c.fd) }
+
+// send blocks until the peer has room for the message, at most patience for each
+// record. Descriptors stay the caller's.
+func (c *channel) send(m message) error {
+	records, err := m.encode()
+	if err != nil {
+		return err
+	}
+	for _, r := range records {
+		var oob []byte
+		if len(r.fds) > 0 {
+			oob = unix.UnixRights(r.fds...)
+		}
+		err := ignoringEINTR(func() error { return unix.Sendmsg(c.fd, r.data, oob, nil, unix.MSG_NOSIGNAL) })
+		if err != nil {
+			return fmt.Errorf("send %s: %w", m.kind, err)
+		}
+	}
+	return nil
+}
+
+// receive returns the next message; it blocks for at most patience for each
+// record. The descriptors become the caller's. A peer that hung up is io.EOF.
+func (c *channel) receive() (message, error) {
+	var m message
+	size := 0
+	for more := true; more; {
+		data, fds, err := c.receiveRecord()
+		if err == nil {
+			if more, err = m.decodeRecord(data, fds); err != nil {
+				closeAll(fds)
+			}
+		}
+		if size += len(data); err == nil && size > maxMessage {
+			err = fmt.Errorf("message %s is too large", m.kind)
+		}
+		if err != nil {
+			m.close()
+			return message{}, err
+		}
+	}
+	return m, nil
+}
+
+func (c *channel) receiveRecord() ([]byte, []int, error) {
+	var size int
+	err := ignoringEINTR(func() (err error) { // learn the size, so that an idle keeper holds no large buffer
+		size, _, _, _, err = unix.Recvmsg(c.fd, nil, nil, unix.MSG_PEEK|unix.MSG_TRUNC)
+		return err
+	})
+	if err != nil {
+		return nil, nil, os.NewSyscallError("recvmsg", err)
+	}
+	data, oob := make([]byte, size), make([]byte, unix.CmsgSpace(recordFDs*4))
+	var n, oobn, flags int
+	err = ignoringEINTR(func() (err error) {
+		n, oobn, flags, _, err = unix.Recvmsg(c.fd, data, oob, unix.MSG_CMSG_CLOEXEC)
+		return err
+	})
+	if err != nil {
+		return nil, nil, os.NewSyscallError("recvmsg", err)
+	}
+	fds, err := rights(oob[:oobn])
+	if err == nil && flags&(unix.MSG_CTRUNC|unix.MSG_TRUNC) != 0 {
+		err = fmt.Errorf("recvmsg: descriptors were cut off: %w", unix.EMFILE) // SCM_RIGHTS is cut at RLIMIT_NOFILE
+	}
+	if err == nil && n == 0 {
+		err = io.EOF // the protocol has no empty records
+	}
+	if err != nil {
+		closeAll(fds)
+		return nil, nil, err
+	}
+	return data[:n], fds, nil
+}
+
+// rights collects the descriptors of a control message buffer.
+func rights(oob []byte) ([]int, error) {
+	if len(oob) == 0 {
+		return nil, nil
+	}
+	msgs, err := unix.ParseSocketControlMessage(oob)
+	if err != nil {
+		return nil, fmt.Errorf("control message: %w", err)
+	}
+	var fds []int
+	for _, msg := range msgs {
+		if got, err := unix.ParseUnixRights(&msg); err == nil {
+			fds = append(fds, got...)
+		}
+	}
+	return fds, nil
+}
+
+func closeAll(fds []int) {
+	for _, fd := range fds {
+		unix.Close(fd)
+	}
+}
+
+func ignoringEINTR(call func() error) error {
+	for {
+		if err := call(); err != unix.EINTR {
+			return err
+		}
+	}
+}

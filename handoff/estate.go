@@ -1,0 +1,145 @@
+package handoff
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/flipexec/flipexec/activation"
+)
+
+// estate is what a generation needs to live and leaves to its successor. It
+// travels twice in a handoff: from the previous keeper to the launcher, and,
+// changed, from there to the new keeper.
+type estate struct {
+	Generation  int
+	Command     []string
+	Settings    []Setting
+	Sockets     []activation.Socket // LISTEN_FDS of the server, in order
+	Control     activation.Socket   // the control socket, listening
+	Watchdog    string              // WATCHDOG_USEC, "" for none
+	Credentials string              // CREDENTIALS_DIRECTORY of ExecStart=, "" for none
+	Server      process             // the generation's own server, if it runs
+
+	// From a launcher to its keeper only:
+	Bound   []activation.Socket // those of Sockets that are new, unlinked on failure
+	Dropped []activation.Socket // no longer declared, unlinked on success; no descriptors
+}
+
+// appendTo adds the estate to a message; descriptors stay the caller's.
+func (e estate) appendTo(m *message) {
+	m.add("generation", strconv.Itoa(e.Generation))
+	for _, arg := range e.Command {
+		m.add("argument", arg)
+	}
+	for _, s := range e.Settings {
+		m.add("option", s.Name)
+		m.add("value", s.Value)
+	}
+	for _, s := range e.Sockets {
+		m.addFD("socket", s.Name, s.FD)
+		addFile(m, s)
+	}
+	m.addFD("control", e.Control.Name, e.Control.FD)
+	addFile(m, e.Control)
+	for _, s := range e.Bound {
+		m.add("bound", s.Name)
+		addFile(m, s)
+	}
+	for _, s := range e.Dropped {
+		m.add("dropped", s.Name)
+		addFile(m, s)
+	}
+	m.add("watchdog", e.Watchdog)
+	m.add("credentials", e.Credentials)
+	if e.Server.pid != 0 {
+		m.addFD("server", strconv.Itoa(e.Server.pid), e.Server.fd)
+	}
+}
+
+// addFile adds what identifies a socket beside its descriptor.
+func addFile(m *message, s activation.Socket) {
+	m.add("spec", s.Spec)
+	m.add("file", fmt.Sprintf("%d:%d", s.Dev, s.Ino))
+}
+
+// estateFrom reads what appendTo wrote. It takes the descriptors out of the
+// message; after an error nothing of them is left open.
+func estateFrom(m *message) (e estate, err error) {
+	var last *activation.Socket
+	for i := range m.fields {
+		f := &m.fields[i]
+		switch f.key {
+		case "generation":
+			e.Generation, err = strconv.Atoi(f.value)
+		case "argument":
+			e.Command = append(e.Command, f.value)
+		case "option":
+			e.Settings = append(e.Settings, Setting{Name: f.value})
+		case "value":
+			err = e.setValue(f.value)
+		case "@socket":
+			e.Sockets = append(e.Sockets, activation.Socket{Name: f.value, FD: f.take()})
+			last = &e.Sockets[len(e.Sockets)-1]
+		case "@control":
+			e.Control = activation.Socket{Name: f.value, FD: f.take()}
+			last = &e.Control
+		case "bound":
+			e.Bound = append(e.Bound, activation.Socket{Name: f.value, FD: -1})
+			last = &e.Bound[len(e.Bound)-1]
+		case "dropped":
+			e.Dropped = append(e.Dropped, activation.Socket{Name: f.value, FD: -1})
+			last = &e.Dropped[len(e.Dropped)-1]
+		case "@server":
+			e.Server.fd = f.take()
+			e.Server.pid, err = strconv.Atoi(f.value)
+		case "spec", "file":
+			err = describe(last, f)
+		case "watchdog":
+			e.Watchdog = f.value
+		case "credentials":
+			e.Credentials = f.value
+		}
+		if err != nil {
+			e.close()
+			return estate{}, fmt.Errorf("message %s: %s=%q: %w", m.kind, f.key, f.value, err)
+		}
+	}
+	if e.Generation < 1 || len(e.Command) == 0 || e.Control.Spec == "" {
+		e.close()
+		return estate{}, fmt.Errorf("message %s: no generation, command or control socket", m.kind)
+	}
+	return e, nil
+}
+
+func (e *estate) setValue(value string) error {
+	if len(e.Settings) == 0 {
+		return errors.New("no option before it")
+	}
+	e.Settings[len(e.Settings)-1].Value = value
+	return nil
+}
+
+// describe fills in the socket that the field belongs to.
+func describe(s *activation.Socket, f *field) error {
+	if s == nil {
+		return errors.New("no socket before it")
+	}
+	if f.key == "spec" {
+		s.Spec = f.value
+		return nil
+	}
+	_, err := fmt.Sscanf(f.value, "%d:%d", &s.Dev, &s.Ino)
+	return err
+}
+
+// close closes every descriptor of the estate.
+func (e estate) close() {
+	for _, s := range e.Sockets {
+		s.Close()
+	}
+	if e.Control.Spec != "" {
+		e.Control.Close()
+	}
+	e.Server.close()
+}

@@ -1,0 +1,246 @@
+package handoff
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxPeers bounds the connections that have not said what they want; beyond it
+// the oldest is dropped, so that nobody can keep a launcher out by holding them.
+const maxPeers = 16
+
+// A source is a descriptor to wait for and what to do once it is readable or
+// hung up.
+type source struct {
+	fd    int
+	ready func()
+}
+
+// sources are listed in the order in which they are served. What a server says
+// comes before its exit, as in systemd.
+func (k *keeper) sources() []source {
+	var s []source
+	add := func(fd int, ready func()) { s = append(s, source{fd, ready}) }
+	if k.stageFD >= 0 {
+		add(k.stageFD, k.readStage)
+	}
+	if k.notifyPath != nil {
+		add(k.notifyPath.socket.FD(), k.receiveNotifications)
+	}
+	if k.main.pid != 0 && !k.exited {
+		add(k.main.fd, k.mainExited)
+	}
+	for _, p := range k.rest {
+		add(p.fd, k.awaitRest)
+	}
+	if k.launcher != nil {
+		add(k.launcher.fd, k.readLauncher)
+	}
+	if p := k.predecessor; p != nil && p.asked {
+		if p.keeper != nil {
+			add(p.keeper.fd, k.readPredecessor)
+		} else {
+			add(p.server.fd, k.forgetPredecessor)
+		}
+	}
+	if k.successor != nil {
+		add(k.successor.fd, k.readSuccessor)
+	}
+	for _, c := range k.peers {
+		add(c.fd, func() { k.readPeer(c) })
+	}
+	if k.answers() {
+		add(k.Control.FD, k.acceptPeer)
+	}
+	return s
+}
+
+// await blocks for one event and handles it. One at a time, because handling one
+// may close what the next would be about.
+func (k *keeper) await() {
+	sources := k.sources()
+	fds := make([]unix.PollFd, len(sources))
+	for i, s := range sources {
+		fds[i] = unix.PollFd{Fd: int32(s.fd), Events: unix.POLLIN}
+	}
+	if _, err := unix.Poll(fds, k.timeout()); err != nil {
+		return // EINTR; the next call says what else is wrong
+	}
+	for i, s := range sources {
+		if fds[i].Revents != 0 {
+			s.ready()
+			return
+		}
+	}
+	now := time.Now()
+	if passed(k.deadline, now) {
+		k.deadline = time.Time{}
+		k.handle(isTimedOut)
+	}
+	if p := k.predecessor; p != nil && passed(p.deadline, now) {
+		p.timedOut()
+		k.tellDone()
+	}
+}
+
+// timeout is the time to the next deadline for poll(2), in milliseconds; -1 if
+// there is none.
+func (k *keeper) timeout() int {
+	first := k.deadline
+	if p := k.predecessor; p != nil && !p.deadline.IsZero() && (first.IsZero() || p.deadline.Before(first)) {
+		first = p.deadline
+	}
+	if first.IsZero() {
+		return -1
+	}
+	ms := math.Ceil(float64(time.Until(first)) / float64(time.Millisecond))
+	return int(max(0, min(ms, math.MaxInt32)))
+}
+
+func passed(deadline, now time.Time) bool { return !deadline.IsZero() && !now.Before(deadline) }
+
+// readStage learns how exec went.
+func (k *keeper) readStage() {
+	var buf [16]byte
+	n, err := unix.Read(k.stageFD, buf[:])
+	unix.Close(k.stageFD)
+	k.stageFD = -1
+	if errno, aerr := strconv.Atoi(string(buf[:max(n, 0)])); err == nil && aerr == nil {
+		k.failure = commandError(k.Command[0], unix.Errno(errno))
+		k.handle(hasFailed)
+	}
+}
+
+// mainExited waits with the news while a successor is being started: it may take
+// the sockets over, and then they are not ours to unlink.
+func (k *keeper) mainExited() {
+	k.exited = true
+	if k.state != current || k.successor == nil {
+		k.handle(hasExited)
+	}
+}
+
+func (k *keeper) readLauncher() {
+	m, err := k.launcher.receive()
+	m.close()
+	switch {
+	case err != nil:
+		k.launcher.close()
+		k.launcher = nil
+		k.handle(isAbandoned)
+	case m.kind == msgPublished:
+		k.handle(isPublished)
+	case m.kind == msgAbort:
+		k.handle(isAborted)
+	}
+}
+
+func (k *keeper) readPredecessor() {
+	k.predecessor.readAnswer()
+	if k.predecessor.keeper == nil && !k.predecessor.server.running() {
+		k.forgetPredecessor()
+	}
+	k.tellDone()
+}
+
+func (k *keeper) forgetPredecessor() {
+	k.predecessor.close()
+	k.predecessor = nil
+	k.settle()
+}
+
+// answers reports whether the control socket is this keeper's to serve: until it
+// is current its predecessor does, and once it is replaced its successor.
+func (k *keeper) answers() bool {
+	switch k.state {
+	case starting, publishing:
+		return k.Generation == 1
+	}
+	return k.state == current
+}
+
+func (k *keeper) acceptPeer() {
+	c, err := acceptControl(k.Control.FD)
+	if err != nil {
+		k.say("%v", err)
+		return
+	}
+	if len(k.peers) == maxPeers {
+		k.dropPeer(k.peers[0])
+	}
+	k.peers = append(k.peers, c)
+}
+
+func (k *keeper) dropPeer(c *channel) {
+	c.close()
+	k.peers = slices.DeleteFunc(k.peers, func(p *channel) bool { return p == c })
+}
+
+// readPeer serves a request: rows 3 and 4.
+func (k *keeper) readPeer(c *channel) {
+	m, err := c.receive()
+	m.close()
+	if err != nil {
+		k.dropPeer(c)
+		return
+	}
+	if refusal := k.refuse(m); refusal != nil {
+		c.send(*refusal) // best effort
+		k.dropPeer(c)
+		return
+	}
+	e := k.estate
+	e.Server = k.main
+	answer := message{kind: msgEstate}
+	answer.add("version", protocolVersion)
+	e.appendTo(&answer)
+	if err := c.send(answer); err != nil {
+		k.say("hand over sockets: %v", err)
+		k.dropPeer(c)
+		return
+	}
+	k.successor = c
+	k.peers = slices.DeleteFunc(k.peers, func(p *channel) bool { return p == c })
+}
+
+// refuse is the answer to a request that cannot be served, nil if it can.
+func (k *keeper) refuse(m message) *message {
+	reason, code := "", ExitFailed
+	switch {
+	case m.kind != msgReload:
+		reason = fmt.Sprintf("unknown request %q", m.kind)
+	case m.get("version") != protocolVersion:
+		reason = fmt.Sprintf("the running generation speaks version %s of the control protocol, not %q; hint: systemctl restart", protocolVersion, m.get("version"))
+	case k.state != current:
+		reason, code = fmt.Sprintf("generation %d is still %v", k.Generation, k.state), ExitBusy
+	case k.successor != nil:
+		reason, code = "another handoff is under way", ExitBusy
+	default:
+		return nil
+	}
+	r := &message{kind: msgRefused}
+	r.add("version", protocolVersion)
+	r.add("reason", reason)
+	r.add("code", strconv.Itoa(code))
+	return r
+}
+
+func (k *keeper) readSuccessor() {
+	m, err := k.successor.receive()
+	m.close()
+	switch {
+	case err == nil && m.kind == msgCommit:
+		k.handle(isReplaced)
+	case err != nil: // it gave up, or has seen us through
+		k.successor.close()
+		k.successor = nil
+		if k.exited && k.state == current {
+			k.handle(hasExited)
+		}
+	}
+}

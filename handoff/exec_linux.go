@@ -1,0 +1,57 @@
+package handoff
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/flipexec/flipexec/activation"
+	"golang.org/x/sys/unix"
+)
+
+// Exec binds or inherits what o.Listen says and becomes the command: no keeper,
+// no handoff, and the manager's own notify socket. It returns only on error.
+func Exec(o Options, command []string) error {
+	env := os.Environ()
+	path, err := lookPath(command[0], env)
+	if err != nil {
+		return err
+	}
+	inherited, err := activation.Inherited(os.LookupEnv)
+	if err != nil {
+		return err
+	}
+	closeOnExecAll()
+	set, err := activation.Gather(o.Listen, inherited)
+	if err != nil {
+		return err
+	}
+	if err = placeFrom3(set.Sockets); err == nil {
+		err = commandError(command[0], become(path, command, execEnviron(env, set.Sockets), o.IgnoreSIGPIPE))
+	}
+	set.Undo()
+	return err
+}
+
+// execEnviron is env with the variables of socket activation made anew.
+func execEnviron(env []string, sockets []activation.Socket) []string {
+	env = without(env, activation.EnvPID, activation.EnvFDs, activation.EnvNames, activation.EnvPIDFDID)
+	return append(append(env, activation.Environ(sockets)...), activation.EnvPID+"=")
+}
+
+// placeFrom3 lets the sockets, and no other descriptor, through execve(2) under
+// their numbers.
+func placeFrom3(sockets []activation.Socket) error {
+	moved := make([]int, len(sockets))
+	for i, s := range sockets { // out of the way first, so that none lands on another
+		var err error
+		if moved[i], err = unix.FcntlInt(uintptr(s.FD), unix.F_DUPFD_CLOEXEC, activation.FirstFD+len(sockets)); err != nil {
+			return fmt.Errorf("socket %s: fcntl F_DUPFD_CLOEXEC: %w", s.Name, err)
+		}
+	}
+	for i, fd := range moved {
+		if err := unix.Dup3(fd, activation.FirstFD+i, 0); err != nil {
+			return fmt.Errorf("socket %s: dup3: %w", sockets[i].Name, err)
+		}
+	}
+	return nil
+}

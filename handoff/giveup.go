@@ -1,0 +1,46 @@
+package handoff
+
+import (
+	"os"
+	"time"
+
+	"github.com/flipexec/flipexec/activation"
+	"golang.org/x/sys/unix"
+)
+
+// giveUp takes back everything that was made, in reverse.
+func (l *launcher) giveUp() {
+	if l.pidFile != nil {
+		if err := l.pidFile.Restore(); err != nil {
+			say("%v", err)
+		}
+	}
+	if l.keeperChannel != nil {
+		l.endKeeper()
+	} else if l.private {
+		os.Remove(l.dir) // best effort: it is empty
+	}
+	activation.Set{Bound: l.Bound}.Undo()
+	if l.predecessor == nil && l.Control.Spec != "" {
+		l.Control.Unlink()
+	}
+}
+
+// endKeeper waits until the keeper has ended its generation and left, so that
+// nothing runs on when the manager learns of the failure. What is in the way is
+// killed.
+func (l *launcher) endKeeper() {
+	l.keeperChannel.send(message{kind: msgAbort}) // best effort: it may have failed by itself
+	deadline := time.Now().Add(grace + patience)
+	for {
+		m, err := l.hear(deadline)
+		m.close()
+		if err != nil {
+			break
+		}
+	}
+	l.keeper.signal(unix.SIGKILL) // best effort: it has left, or does not answer
+	if l.server.pid != 0 {
+		killSession(l.server)
+	}
+}

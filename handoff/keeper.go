@@ -1,0 +1,134 @@
+package handoff
+
+import (
+	"fmt"
+	"os"
+	"os/signal"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// keeperRole is argv[0] of a keeper.
+const keeperRole = "flipexec-keeper"
+
+// A keeper looks after one generation from the start of its server to the end of
+// its last process. It is one loop over events on one thread, and asleep in
+// poll(2) without a timeout while its generation is current.
+type keeper struct {
+	estate
+	options Options
+	env     []string // the launcher's, from which the server's is made
+	manager string   // path of the manager's notify socket
+	dir     string   // of the notify path
+	private bool     // dir is ours alone
+
+	state    state
+	born     time.Time
+	since    time.Time // when the state was entered
+	deadline time.Time // of the state; zero for none
+
+	launcher    *channel     // nil once it is gone
+	predecessor *predecessor // nil for generation 1, and once it is gone
+	peers       []*channel   // connections that have not said what they want
+	successor   *channel     // the peer that was sent the estate
+
+	notifyPath *notifyPath
+	main       process   // the server, or what it named with MAINPID=
+	exited     bool      // main has
+	rest       []process // what main left behind
+	killed     bool      // SIGKILL was sent to all of them
+	stageFD    int       // tells of a failed exec; -1 once that is decided
+	failure    error     // what the server or the stage said
+}
+
+// run is the whole life of a keeper.
+func (k *keeper) run() {
+	k.born = time.Now()
+	k.since, k.deadline = k.born, k.born.Add(k.options.ReadyTimeout)
+	err := k.start()
+	// Signals that are sent to every process of the unit, by a stop or by
+	// systemctl kill, mean the server; the keeper leaves when that has left.
+	// Not before the stage is started, which would inherit it.
+	signal.Ignore()
+	if err != nil {
+		k.failure = err
+		k.handle(hasFailed)
+	}
+	for k.state != gone || k.predecessor.orphaned() {
+		k.await()
+	}
+	k.leave()
+}
+
+// start makes the notify path and starts the stage (row 7).
+func (k *keeper) start() error {
+	path, err := lookPath(k.Command[0], k.env)
+	if err != nil {
+		return err
+	}
+	if k.notifyPath, err = newNotifyPath(k.dir, k.Generation, k.private); err != nil {
+		return err
+	}
+	files := []int{0, 1, 2}
+	for _, s := range k.Sockets {
+		files = append(files, s.FD)
+	}
+	env := serverEnviron(k.env, k.estate, k.notifyPath.link)
+	k.Server, k.stageFD, err = startStage(path, k.Command, env, files, k.options)
+	if err != nil {
+		return err
+	}
+	k.main = k.Server
+	// The server has the working directory; the keeper must not hold it.
+	if err := unix.Chdir("/"); err != nil {
+		return &os.PathError{Op: "chdir", Path: "/", Err: err}
+	}
+	k.say("starting pid=%d command=%q", k.Server.pid, path)
+	m := message{kind: msgStarted}
+	m.addFD("server", strconv.Itoa(k.Server.pid), k.Server.fd)
+	return k.launcher.send(m)
+}
+
+// handle moves the generation on.
+func (k *keeper) handle(e event) {
+	s, ok := next(k.state, e)
+	if !ok {
+		return
+	}
+	if s.next != k.state {
+		k.state, k.since, k.deadline = s.next, time.Now(), time.Time{}
+	}
+	switch s.do {
+	case tellReady:
+		k.tellReady()
+	case commit:
+		k.commit()
+	case drain:
+		k.drain()
+	case stopFailed:
+		k.fail(e)
+		k.stopFailed()
+	case killFailed:
+		k.fail(e)
+		k.killRest()
+	case awaitRest:
+		k.awaitRest()
+	case killRest:
+		k.killRest()
+	case cleanUp:
+		k.unlink()
+	}
+}
+
+// say prints one line about the generation.
+func (k *keeper) say(format string, args ...any) {
+	say("generation %d "+format, append([]any{k.Generation}, args...)...)
+}
+
+// say prints one line. It is one write(2), so that lines of several processes do
+// not mix.
+func say(format string, args ...any) {
+	fmt.Fprintf(os.Stderr, "flipexec: "+format+"\n", args...) // best effort
+}

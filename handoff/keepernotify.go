@@ -1,0 +1,100 @@
+package handoff
+
+import (
+	"errors"
+	"strconv"
+	"time"
+
+	"github.com/flipexec/flipexec/notify"
+)
+
+// receiveNotifications takes what waits on the notify socket.
+func (k *keeper) receiveNotifications() {
+	for {
+		d, err := k.notifyPath.socket.Receive()
+		if errors.Is(err, notify.ErrEmpty) {
+			return
+		}
+		if err != nil {
+			k.say("notify socket: %v", err)
+			continue
+		}
+		k.note(d)
+		closeAll(d.FDs) // answers a BARRIER=1; until then its sender is there to be looked at
+	}
+}
+
+// note weighs one message. Before the generation is current, its server speaks to
+// us, and what concerns the manager goes on through the launcher, the only one of
+// us that the manager listens to. Afterwards only a draining server, or a library
+// that connected once, still comes here, and the manager must not hear it.
+func (k *keeper) note(d notify.Datagram) {
+	if k.state != starting && k.launcher == nil || k.state == draining || k.state == failed {
+		return
+	}
+	if !belongs(d.PID, k.Server, k.notifyPath.link) {
+		k.say("notify socket: message of pid %d, which is not of this generation", d.PID)
+		return
+	}
+	if k.state == starting {
+		k.prepare(d)
+	}
+	k.forward(d.Message)
+	switch {
+	case k.state != starting:
+	case d.Message.Is("READY", "1"): // wherever it stands: some say RELOADING=1 before
+		k.handle(isReady)
+	case d.Message.Is("STOPPING", "1"):
+		k.failure = errors.New("server said STOPPING=1 before READY=1")
+		k.handle(hasFailed)
+	}
+}
+
+// prepare takes what concerns the start: a longer deadline, another main process.
+func (k *keeper) prepare(d notify.Datagram) {
+	if text, ok := d.Message.Get("EXTEND_TIMEOUT_USEC"); ok {
+		if usec, err := strconv.ParseInt(text, 10, 53); err == nil {
+			if until := time.Now().Add(time.Duration(usec) * time.Microsecond); until.After(k.deadline) {
+				k.deadline = until
+			}
+		}
+	}
+	if text, ok := d.Message.Get("MAINPID"); ok {
+		pid, err := strconv.Atoi(text)
+		if err != nil || pid <= 1 {
+			k.say("notify socket: MAINPID=%q is no process", text)
+		} else if pid != k.main.pid {
+			k.follow(pid)
+		}
+	}
+}
+
+// follow makes another process of the generation its main one: a server that
+// forks away.
+func (k *keeper) follow(pid int) {
+	p, err := open(pid)
+	if err != nil {
+		k.say("MAINPID=%d: %v", pid, err)
+		return
+	}
+	if !belongs(pid, k.Server, k.notifyPath.link) || !p.running() {
+		k.say("MAINPID=%d is not of this generation", pid)
+		p.close()
+		return
+	}
+	if k.main.pid != k.Server.pid {
+		k.main.close()
+	}
+	k.main = p
+}
+
+// forward passes a message on to the launcher.
+func (k *keeper) forward(m notify.Message) {
+	text, err := m.Encode()
+	if err != nil || k.launcher == nil {
+		return
+	}
+	note := message{kind: msgNotify}
+	note.add("text", string(text))
+	k.launcher.send(note) // best effort: a dead launcher is noticed by its hang-up
+}

@@ -1,0 +1,304 @@
+package handoff
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/flipexec/flipexec/activation"
+	"github.com/flipexec/flipexec/notify"
+	"github.com/flipexec/flipexec/pidfile"
+	"golang.org/x/sys/unix"
+)
+
+// publishTime bounds the time in which the manager must take a message and
+// answer a barrier. systemd does within a millisecond.
+const publishTime = 5 * time.Second
+
+// A launcher brings one generation into being and makes it the current one. It is
+// the process that the manager started and listens to: the main process at a
+// start, the control process at a reload.
+type launcher struct {
+	env      []string
+	settings []Setting // of this command line
+	options  Options
+	manager  *notify.Sender
+
+	predecessor *channel // nil at a start
+	previous    process  // the running generation's server
+	inherited   []activation.Socket
+
+	estate  // what the new generation gets
+	dir     string
+	private bool
+
+	keeper        process
+	keeperChannel *channel
+	server        process // as the keeper reported it
+	status        string  // the server's own STATUS=
+	pidFile       *pidfile.File
+}
+
+// Start brings generation 1 into being. When it returns nil the manager follows
+// the server and the caller has nothing left to do but to exit; an error means
+// that nothing is left of the attempt.
+func Start(settings []Setting, command []string) error {
+	l := &launcher{env: os.Environ(), settings: settings}
+	l.estate = estate{
+		Generation:  1,
+		Command:     command,
+		Watchdog:    watchdog(l.env, os.Getpid()),
+		Credentials: value(l.env, "CREDENTIALS_DIRECTORY"),
+	}
+	return l.launch(
+		l.checkStart,
+		l.askForAccess,
+		l.takeInherited,
+		l.prepare,
+		l.openControl)
+}
+
+// Reload brings the next generation into being, with the command of the running
+// one if command is empty. An error means that the running generation serves on,
+// untouched.
+func Reload(settings []Setting, command []string) error {
+	l := &launcher{env: os.Environ(), settings: settings}
+	l.Command = command
+	return l.launch(
+		l.checkReload,
+		l.meetPredecessor,
+		l.prepare)
+}
+
+// launch runs section 5 of the design: what differs between a start and a reload,
+// rows 1 to 4, and then the rest.
+func (l *launcher) launch(steps ...func() error) error {
+	for _, step := range append(steps, l.gather) {
+		if err := step(); err != nil {
+			l.giveUp()
+			return err
+		}
+	}
+	for _, step := range []func() error{l.startKeeper, l.awaitReady, l.publish} {
+		if err := step(); err != nil {
+			l.giveUp()
+			return fmt.Errorf("generation %d: %w", l.Generation, err)
+		}
+	}
+	l.awaitDone()
+	return nil
+}
+
+// askForTime makes sure that our own deadline comes before the manager's
+// (row 2), whose SIGKILL would explain nothing.
+func (l *launcher) askForTime(d time.Duration, more ...notify.Field) error {
+	m := append(notify.Message{{Key: "EXTEND_TIMEOUT_USEC", Value: strconv.FormatInt(d.Microseconds(), 10)}}, more...)
+	return l.manager.Send(m, time.Now().Add(publishTime))
+}
+
+// askForAccess lets later control processes speak for the unit, where the unit
+// has no NotifyAccess= (systemd 254; before, it is ignored).
+func (l *launcher) askForAccess() error {
+	return l.askForTime(2*publishTime, notify.Field{Key: "NOTIFYACCESS", Value: "exec"})
+}
+
+func (l *launcher) takeInherited() (err error) {
+	l.inherited, err = activation.Inherited(os.LookupEnv)
+	closeOnExecAll() // after Inherited, which tells passed descriptors by the missing flag
+	return err
+}
+
+// meetPredecessor is rows 3 and 4.
+func (l *launcher) meetPredecessor() error {
+	closeOnExecAll()
+	if err := l.askForTime(2 * publishTime); err != nil {
+		return err
+	}
+	var err error
+	if l.predecessor, err = connectControl(l.env); err != nil {
+		return err
+	}
+	request := message{kind: msgReload}
+	request.add("version", protocolVersion)
+	if err := l.predecessor.send(request); err != nil {
+		return fmt.Errorf("control socket: %w", err)
+	}
+	m, err := l.predecessor.receive()
+	if err != nil {
+		return fmt.Errorf("control socket: no answer from the running generation: %w", err)
+	}
+	defer m.close()
+	if m.kind != msgEstate {
+		return refusal(m)
+	}
+	e, err := estateFrom(&m)
+	if err != nil {
+		return fmt.Errorf("control socket: %w", err)
+	}
+	l.inherited, l.previous = e.Sockets, e.Server
+	e.Generation++
+	e.Sockets, e.Server = nil, process{}
+	e.Settings = inherit(l.settings, e.Settings)
+	if len(l.Command) > 0 {
+		e.Command = l.Command
+	}
+	l.settings, l.estate = e.Settings, e
+	return nil
+}
+
+// refusal is what a peer said instead of the answer.
+func refusal(m message) error {
+	code, err := strconv.Atoi(m.get("code"))
+	if err != nil || m.get("reason") == "" {
+		return fmt.Errorf("control socket: message %q was not expected", m.kind)
+	}
+	return &Error{code, errors.New(m.get("reason"))}
+}
+
+// prepare finds everything wrong that can be found before anything is made.
+func (l *launcher) prepare() (err error) {
+	l.Settings = l.settings
+	if l.options, err = ParseOptions(l.settings, os.LookupEnv); err != nil {
+		return err
+	}
+	if err := l.askForTime(l.options.ReadyTimeout + grace + 3*publishTime); err != nil {
+		return err
+	}
+	if _, err := lookPath(l.Command[0], l.env); err != nil {
+		return err
+	}
+	if l.options.PIDFile != "" {
+		if err := pidfile.Check(l.options.PIDFile); err != nil {
+			return err
+		}
+	}
+	l.dir, l.private, err = notifyDirectory(l.env)
+	return err
+}
+
+// openControl makes the control socket, which all later generations inherit.
+func (l *launcher) openControl() (err error) {
+	l.Control, err = bindControl(l.env)
+	return err
+}
+
+// gather is row 5.
+func (l *launcher) gather() error {
+	set, err := activation.Gather(l.options.Listen, l.inherited)
+	l.Sockets, l.Bound, l.Dropped = set.Sockets, set.Bound, set.Dropped
+	return err
+}
+
+// startKeeper is row 6.
+func (l *launcher) startKeeper() error {
+	ours, theirs, err := newChannelPair()
+	if err != nil {
+		return err
+	}
+	defer theirs.close()
+	argv := []string{keeperRole, strconv.Itoa(l.Generation)}
+	if l.keeper, err = spawn(argv, l.env, []int{0, 1, 2, theirs.fd}); err != nil {
+		ours.close()
+		return err
+	}
+	l.keeperChannel = ours
+	m := message{kind: msgStart}
+	l.estate.appendTo(&m)
+	m.add("manager", value(l.env, "NOTIFY_SOCKET"))
+	m.add("directory", l.dir)
+	m.add("private", strconv.FormatBool(l.private))
+	if l.predecessor != nil {
+		m.addFD("predecessor", "", l.predecessor.fd)
+		m.addFD("previous", strconv.Itoa(l.previous.pid), l.previous.fd)
+	}
+	return l.keeperChannel.send(m)
+}
+
+// awaitReady is rows 7 and 8.
+func (l *launcher) awaitReady() error {
+	deadline := time.Now().Add(l.options.ReadyTimeout + grace) // the keeper's own comes first
+	for {
+		m, err := l.hear(deadline)
+		if err != nil {
+			return err
+		}
+		defer m.close()
+		switch m.kind {
+		case msgStarted, msgReady:
+			if err := l.takeServer(&m); err != nil || m.kind == msgReady {
+				return err
+			}
+		case msgNotify:
+			if more := l.pass(m.get("text")); time.Now().Add(more).After(deadline) {
+				deadline = time.Now().Add(more)
+			}
+		case msgFailed:
+			return refusal(m)
+		}
+	}
+}
+
+// takeServer holds the process that the keeper reports.
+func (l *launcher) takeServer(m *message) (err error) {
+	l.server.close()
+	l.server.fd = m.takeFD("server")
+	if l.server.pid, err = strconv.Atoi(m.get("@server")); err != nil || l.server.fd < 0 {
+		l.server = process{}
+		return fmt.Errorf("keeper: message %q without a server", m.kind)
+	}
+	return nil
+}
+
+// pass tells the manager how the start goes on, and returns for how long the
+// keeper may be silent if the server asked for more time.
+func (l *launcher) pass(text string) time.Duration {
+	m, err := notify.Parse([]byte(text))
+	if err != nil {
+		return 0
+	}
+	if status, ok := m.Get("STATUS"); ok {
+		l.status = status
+		l.tellManager(notify.Message{{Key: "STATUS", Value: fmt.Sprintf("generation %d starting: %s", l.Generation, status)}})
+	}
+	extend, _ := m.Get("EXTEND_TIMEOUT_USEC")
+	usec, err := strconv.ParseInt(extend, 10, 53)
+	if err != nil {
+		return 0
+	}
+	more := time.Duration(usec)*time.Microsecond + grace
+	l.askForTime(more + 3*publishTime) // best effort: without it the manager ends the reload
+	return more
+}
+
+// tellManager sends what may be lost.
+func (l *launcher) tellManager(m notify.Message) {
+	if err := l.manager.Send(m, time.Now().Add(publishTime)); err != nil {
+		say("notify manager: %v", err)
+	}
+}
+
+// hear is the keeper's next message.
+func (l *launcher) hear(deadline time.Time) (message, error) {
+	fds := []unix.PollFd{{Fd: int32(l.keeperChannel.fd), Events: unix.POLLIN}}
+	for {
+		left := time.Until(deadline)
+		if left <= 0 {
+			return message{}, errors.New("its keeper does not answer")
+		}
+		n, err := unix.Poll(fds, int(left.Milliseconds())+1)
+		if err != nil && err != unix.EINTR {
+			return message{}, os.NewSyscallError("poll", err)
+		}
+		if n > 0 {
+			break
+		}
+	}
+	m, err := l.keeperChannel.receive()
+	if errors.Is(err, io.EOF) || errors.Is(err, unix.ECONNRESET) {
+		return m, errors.New("its keeper died")
+	}
+	return m, err
+}

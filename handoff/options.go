@@ -1,0 +1,204 @@
+package handoff
+
+import (
+	"fmt"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/flipexec/flipexec/activation"
+	"golang.org/x/sys/unix"
+)
+
+// Options are a generation's own: those it started with hold until it is gone,
+// its drain included.
+type Options struct {
+	Listen        []activation.Spec
+	PIDFile       string        // absolute, "" for none
+	ReadyTimeout  time.Duration // from start to READY=1
+	StopSignal    unix.Signal   // tells a replaced server to finish
+	DrainTimeout  time.Duration // from the stop signal to SIGKILL, 0: no limit
+	IgnoreSIGPIPE bool          // what IgnoreSIGPIPE= of systemd.exec(5) says
+}
+
+// A Setting is one option as a command line gave it. A reload takes over the
+// settings of the running generation that its own command line does not make;
+// what the environment says (FLIPEXEC_READY_TIMEOUT for ready-timeout) is read
+// afresh by each generation and stands behind every command line.
+type Setting struct{ Name, Value string }
+
+// An option is set from text. Listen may be set more than once.
+type option struct {
+	name, initial string
+	set           func(*Options, string) error
+}
+
+var options = []option{
+	{"listen", "", (*Options).setListen},
+	{"pid-file", "", (*Options).setPIDFile},
+	{"ready-timeout", "60s", func(o *Options, v string) (err error) {
+		o.ReadyTimeout, err = parseDuration(v, time.Millisecond)
+		return err
+	}},
+	{"stop-signal", "TERM", func(o *Options, v string) (err error) {
+		o.StopSignal, err = parseSignal(v)
+		return err
+	}},
+	{"drain-timeout", "90s", func(o *Options, v string) (err error) {
+		o.DrainTimeout, err = parseDuration(v, 0)
+		return err
+	}},
+	{"ignore-sigpipe", "yes", func(o *Options, v string) (err error) {
+		o.IgnoreSIGPIPE, err = parseBool(v)
+		return err
+	}},
+}
+
+// ParseOptions evaluates settings, then the environment, then the defaults. An
+// error has ExitUsage and names the option or the variable.
+func ParseOptions(settings []Setting, lookup func(string) (string, bool)) (Options, error) {
+	o, err := parseOptions(settings, lookup)
+	if err != nil {
+		return o, &Error{ExitUsage, err}
+	}
+	return o, nil
+}
+
+func parseOptions(settings []Setting, lookup func(string) (string, bool)) (o Options, err error) {
+	for _, opt := range options {
+		given := false
+		for _, s := range settings {
+			if s.Name != opt.name {
+				continue
+			}
+			given = true
+			if err := opt.set(&o, s.Value); err != nil {
+				return o, fmt.Errorf("--%s %q: %w", s.Name, s.Value, err)
+			}
+		}
+		if given {
+			continue
+		}
+		if err := opt.setDefault(&o, lookup); err != nil {
+			return o, err
+		}
+	}
+	return o, checkKnown(settings)
+}
+
+// envName is the environment variable for an option.
+func envName(option string) string {
+	return "FLIPEXEC_" + strings.ToUpper(strings.ReplaceAll(option, "-", "_"))
+}
+
+func (opt option) setDefault(o *Options, lookup func(string) (string, bool)) error {
+	env := envName(opt.name)
+	value, ok := lookup(env)
+	if !ok || value == "" {
+		if opt.initial == "" {
+			return nil
+		}
+		return opt.set(o, opt.initial)
+	}
+	values := []string{value}
+	if opt.name == "listen" { // several specs; one that needs a blank can be given as an option
+		values = strings.Fields(value)
+	}
+	for _, v := range values {
+		if err := opt.set(o, v); err != nil {
+			return fmt.Errorf("%s=%q: %w", env, value, err)
+		}
+	}
+	return nil
+}
+
+func checkKnown(settings []Setting) error {
+	for _, s := range settings {
+		known := false
+		for _, opt := range options {
+			known = known || opt.name == s.Name
+		}
+		if !known {
+			return fmt.Errorf("--%s: unknown option of the running generation", s.Name)
+		}
+	}
+	return nil
+}
+
+// inherit adds the settings of the running generation that own does not make.
+func inherit(own, running []Setting) []Setting {
+	merged := append([]Setting(nil), own...)
+	for _, r := range running {
+		made := false
+		for _, s := range own {
+			made = made || s.Name == r.Name
+		}
+		if !made {
+			merged = append(merged, r)
+		}
+	}
+	return merged
+}
+
+func (o *Options) setListen(text string) error {
+	spec, err := activation.ParseSpec(text)
+	if err != nil {
+		return err
+	}
+	o.Listen = append(o.Listen, spec)
+	return nil
+}
+
+func (o *Options) setPIDFile(path string) error {
+	if !filepath.IsAbs(path) {
+		return fmt.Errorf("not absolute; hint: %s", filepath.Join("/run", path))
+	}
+	o.PIDFile = path
+	return nil
+}
+
+// parseDuration takes Go's notation, or whole seconds as systemd does.
+func parseDuration(text string, least time.Duration) (time.Duration, error) {
+	d, err := time.ParseDuration(text)
+	if n, nerr := strconv.ParseUint(text, 10, 31); nerr == nil {
+		d, err = time.Duration(n)*time.Second, nil
+	}
+	if err != nil || d < least {
+		return 0, fmt.Errorf("is no duration; hint: 500ms, 30s, 2m (at least %v)", least)
+	}
+	return d, nil
+}
+
+func parseBool(text string) (bool, error) {
+	switch strings.ToLower(text) { // parse_boolean, systemd src/basic/parse-util.c
+	case "1", "yes", "y", "true", "t", "on":
+		return true, nil
+	case "0", "no", "n", "false", "f", "off":
+		return false, nil
+	}
+	return false, fmt.Errorf("is neither yes nor no")
+}
+
+// parseSignal takes TERM, SIGTERM or 15.
+func parseSignal(text string) (unix.Signal, error) {
+	if n, err := strconv.Atoi(text); err == nil && n > 0 && n <= 64 {
+		return unix.Signal(n), nil
+	}
+	name := strings.ToUpper(text)
+	if !strings.HasPrefix(name, "SIG") {
+		name = "SIG" + name
+	}
+	if sig := unix.SignalNum(name); sig != 0 {
+		return sig, nil
+	}
+	return 0, fmt.Errorf("is no signal; hint: TERM, QUIT, USR1 or a number")
+}
+
+// signalName is TERM for SIGTERM.
+func signalName(sig unix.Signal) string {
+	if name := unix.SignalName(sig); name != "" {
+		return strings.TrimPrefix(name, "SIG")
+	}
+	return strconv.Itoa(int(sig))
+}

@@ -1,0 +1,131 @@
+package handoff
+
+import (
+	"fmt"
+	"math"
+	"os"
+	"strconv"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// A process is held by a pidfd, so that a signal never hits another process that
+// was given the same number. It owns the descriptor.
+type process struct {
+	pid int
+	fd  int
+}
+
+// self is the file that runs: what the launcher found on disk, for all the
+// processes of its generation, even if the file is replaced meanwhile.
+const self = "/proc/self/exe"
+
+// spawn starts this program in the role argv[0] as a sibling: CLONE_PARENT makes it a child of our own
+// parent, the manager, whose wait(2), Restart= and stop timeout then work on it
+// (a server that a launcher forked would be "not our child" for systemd, and
+// killed at once by a stop). It is a plain clone(2), because RestrictNamespaces=
+// answers clone3(2) with ENOSYS. The new process gets a session of its own and
+// exactly files, from descriptor 0 on.
+func spawn(argv, env []string, files []int) (process, error) {
+	handles := make([]uintptr, len(files))
+	for i, fd := range files {
+		handles[i] = uintptr(fd)
+	}
+	p := process{fd: -1}
+	attr := &syscall.ProcAttr{Env: env, Files: handles, Sys: &syscall.SysProcAttr{
+		Cloneflags: unix.CLONE_PARENT,
+		Setsid:     true,
+		PidFD:      &p.fd,
+	}}
+	var err error
+	if p.pid, _, err = syscall.StartProcess(self, argv, attr); err != nil {
+		return process{}, fmt.Errorf("start %s: %w", argv[0], err)
+	}
+	if p.fd < 0 {
+		return process{}, fmt.Errorf("start %s: no pidfd; hint: Linux 5.3 or later is needed", argv[0])
+	}
+	return p, nil
+}
+
+// open holds a process that somebody else started.
+func open(pid int) (process, error) {
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return process{}, os.NewSyscallError("pidfd_open", err)
+	}
+	return process{pid, fd}, nil
+}
+
+// signal sends sig; a process that is gone already is no error.
+func (p process) signal(sig unix.Signal) error {
+	err := unix.PidfdSendSignal(p.fd, sig, nil, 0)
+	if err != nil && err != unix.ESRCH {
+		return os.NewSyscallError("pidfd_send_signal", err)
+	}
+	return nil
+}
+
+// running reports whether the process has not exited.
+func (p process) running() bool {
+	fds := []unix.PollFd{{Fd: int32(p.fd), Events: unix.POLLIN}}
+	n, err := unix.Poll(fds, 0)
+	return err != nil || n == 0
+}
+
+// fate says how an exited process ended, as far as the kernel tells somebody who
+// is not its parent: since Linux 6.15 once the parent has waited for it
+// (PIDFD_INFO_EXIT), and before, as long as it has not, by /proc/PID/stat.
+func (p process) fate() string {
+	info := unix.PidfdInfo{Mask: unix.PIDFD_INFO_EXIT}
+	if unix.IoctlPidfdInfo(p.fd, &info) == nil {
+		reaped := []unix.PollFd{{Fd: int32(p.fd)}} // POLLHUP
+		for info.Mask&unix.PIDFD_INFO_EXIT == 0 {
+			if n, err := unix.Poll(reaped, reapTime); err != nil && err != unix.EINTR || n == 0 {
+				return "exited"
+			}
+			info.Mask = unix.PIDFD_INFO_EXIT
+			if unix.IoctlPidfdInfo(p.fd, &info) != nil {
+				return "exited"
+			}
+		}
+		return describeStatus(unix.WaitStatus(info.Exit_code))
+	}
+	if st, err := readStat(p.pid); err == nil && st.state == 'Z' && st.exitCode != 0 {
+		return describeStatus(unix.WaitStatus(st.exitCode))
+	}
+	return "exited"
+}
+
+// reapTime bounds the wait for a process to be reaped, in milliseconds.
+const reapTime = 100
+
+func describeStatus(ws unix.WaitStatus) string {
+	if ws.Signaled() {
+		return "killed by signal " + signalName(ws.Signal())
+	}
+	return fmt.Sprintf("exited with status %d", ws.ExitStatus())
+}
+
+func (p process) close() {
+	if p.pid != 0 {
+		unix.Close(p.fd)
+	}
+}
+
+// closeOnExecAll keeps descriptors that this process was given, knowingly or not,
+// from going on to the next program.
+func closeOnExecAll() {
+	if unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC) == nil {
+		return
+	}
+	entries, err := os.ReadDir("/proc/self/fd") // before Linux 5.11, or forbidden by an old seccomp filter
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		if fd, err := strconv.Atoi(e.Name()); err == nil && fd > 2 {
+			unix.CloseOnExec(fd)
+		}
+	}
+}

@@ -1,0 +1,111 @@
+package handoff
+
+import (
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/flipexec/flipexec/activation"
+	"github.com/flipexec/flipexec/notify"
+	"github.com/flipexec/flipexec/pidfile"
+)
+
+// publish makes the new server known (row 9): first the PID file, because systemd
+// reads it whenever a main process exits or a reload ends and believes it; then
+// the main PID, in one datagram with readiness; then a barrier, because until the
+// manager has taken the main PID the old server must not be told to stop.
+func (l *launcher) publish() (err error) {
+	if !l.server.running() {
+		return fmt.Errorf("server %s before it was published", l.server.fate())
+	}
+	if l.options.PIDFile != "" {
+		if l.pidFile, err = pidfile.Write(l.options.PIDFile, l.server.pid); err != nil {
+			return err
+		}
+	}
+	deadline := time.Now().Add(publishTime)
+	if err := l.manager.Send(l.announcement(), deadline); err != nil {
+		return fmt.Errorf("tell the manager the main PID: %w", err)
+	}
+	l.pidFile = nil // no way back: the manager has it in its queue, in front of whatever the old server will say
+	if err := l.manager.Barrier(deadline); err != nil {
+		// It will take the message before it learns of any exit that
+		// follows, so that going on is safe, and going back is not.
+		say("generation %d: the manager has not confirmed the main PID: %v", l.Generation, err)
+	}
+	return nil
+}
+
+func (l *launcher) announcement() notify.Message {
+	status := l.status
+	if status == "" {
+		status = fmt.Sprintf("pid %d", l.server.pid)
+	}
+	m := notify.Message{{Key: "MAINPID", Value: strconv.Itoa(l.server.pid)}}
+	if id, err := activation.PIDFDID(l.server.fd); err == nil && id != 0 {
+		m = append(m, notify.Field{Key: "MAINPIDFDID", Value: strconv.FormatUint(id, 10)})
+	}
+	m = append(m, notify.Field{Key: "READY", Value: "1"},
+		notify.Field{Key: "STATUS", Value: fmt.Sprintf("generation %d: %s", l.Generation, status)})
+	if l.Watchdog != "" { // a full interval for the new server
+		m = append(m, notify.Field{Key: "WATCHDOG", Value: "1"})
+	}
+	return m
+}
+
+// awaitDone is rows 10 to 13. Nothing can fail here: the generation is current.
+func (l *launcher) awaitDone() {
+	if err := l.keeperChannel.send(message{kind: msgPublished}); err != nil {
+		l.commitAlone(err)
+		return
+	}
+	deadline := time.Now().Add(2 * patience)
+	for {
+		m, err := l.hear(deadline)
+		if err != nil {
+			l.commitAlone(err)
+			return
+		}
+		m.close()
+		switch m.kind {
+		case msgNotify:
+			l.passAll(m.get("text"))
+		case msgDone:
+			return
+		}
+	}
+}
+
+// passAll tells the manager what the server said to its keeper after it was
+// published and before it could reach the manager itself.
+func (l *launcher) passAll(text string) {
+	m, err := notify.Parse([]byte(text))
+	if err != nil {
+		return
+	}
+	var rest notify.Message
+	for _, f := range m {
+		switch f.Key {
+		case "MAINPID", "MAINPIDFD", "MAINPIDFDID", "READY", "FDSTORE", "BARRIER":
+		default:
+			rest = append(rest, f)
+		}
+	}
+	if len(rest) > 0 {
+		l.tellManager(rest)
+	}
+}
+
+// commitAlone ends the previous generation when the new keeper died at the last
+// moment: there must not be two.
+func (l *launcher) commitAlone(cause error) {
+	say("generation %d serves, but %v; hint: the next reload needs systemctl restart", l.Generation, cause)
+	if l.predecessor == nil {
+		return
+	}
+	p := predecessor{keeper: l.predecessor, server: l.previous, options: l.options}
+	if p.commit(); p.keeper != nil {
+		p.readAnswer()
+	}
+	l.predecessor = nil
+}

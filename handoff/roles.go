@@ -1,0 +1,82 @@
+package handoff
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// keeperFD is where a keeper finds the channel to its launcher.
+const keeperFD = 3
+
+// A keeper and a stage are this program in another role, told by argv[0]. They
+// are begun here, in an init function, because packages are initialised in the
+// order of their dependencies and then of their import paths (the Go
+// specification, "Program initialization"): main, the command line library and
+// all that it needs come after this package and are never set up in a process
+// that lives long, or that every start has to wait for. Measured by
+// TestKeeperInitialisesNoCommandLineLibrary.
+func init() {
+	switch os.Args[0] {
+	case keeperRole:
+		if err := runKeeper(); err != nil {
+			say("keeper: %v", err)
+			os.Exit(ExitFailed)
+		}
+		os.Exit(0)
+	case stageRole:
+		runStage(os.Args)
+	}
+}
+
+// runKeeper reads what the launcher sends and looks after the generation until it
+// is gone.
+func runKeeper() error {
+	unix.CloseOnExec(keeperFD)
+	os.WriteFile("/proc/self/comm", []byte("flipexec"), 0) // best effort: or ps(1) calls it "exe"
+	c, err := newChannel(keeperFD)
+	if err != nil {
+		return err
+	}
+	m, err := c.receive()
+	if err != nil {
+		return err
+	}
+	defer m.close()
+	if m.kind != msgStart {
+		return fmt.Errorf("message %q was not expected", m.kind)
+	}
+	k := &keeper{
+		env: os.Environ(), manager: m.get("manager"), dir: m.get("directory"), private: m.get("private") == "true",
+		launcher: c, stageFD: -1,
+	}
+	if k.estate, err = estateFrom(&m); err != nil {
+		return err
+	}
+	if k.options, err = ParseOptions(k.Settings, os.LookupEnv); err != nil {
+		return err
+	}
+	if k.predecessor, err = takePredecessor(&m, k.options); err != nil {
+		return err
+	}
+	k.run()
+	return nil
+}
+
+func takePredecessor(m *message, o Options) (*predecessor, error) {
+	fd := m.takeFD("predecessor")
+	if fd < 0 {
+		return nil, nil
+	}
+	c, err := newChannel(fd)
+	if err != nil {
+		return nil, err
+	}
+	pid, err := strconv.Atoi(m.get("@previous"))
+	if err != nil {
+		return nil, fmt.Errorf("previous server: %w", err)
+	}
+	return &predecessor{keeper: c, server: process{pid, m.takeFD("previous")}, options: o}, nil
+}

@@ -1,0 +1,201 @@
+// flipexec starts a server under systemd and replaces it without losing a
+// connection. See the README, or run flipexec --help.
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"runtime/debug"
+	"slices"
+
+	"github.com/flipexec/flipexec/handoff"
+	"github.com/urfave/cli/v2"
+)
+
+// version is set by the linker for releases; go install leaves it to the build
+// information.
+var version = ""
+
+func main() {
+	os.Exit(run(os.Args, os.Stdout, os.Stderr))
+}
+
+// run is the only place that prints errors and decides the exit code.
+func run(args []string, stdout, stderr io.Writer) int {
+	own, command := cut(args)
+	err := newApp(command, stdout).Run(own)
+	if err != nil {
+		fmt.Fprintf(stderr, "flipexec: %v\n", err)
+	}
+	return handoff.ExitCode(err)
+}
+
+// cut splits the command line at the first "--". The CLI library never sees what
+// stands behind it: it would take a server called reload for our own command.
+// The command is nil if there is no "--".
+func cut(args []string) (own, command []string) {
+	i := slices.Index(args, "--")
+	if i < 0 {
+		return args, nil
+	}
+	return args[:i], append([]string{}, args[i+1:]...)
+}
+
+func newApp(command []string, stdout io.Writer) *cli.App {
+	app := &cli.App{
+		Name:                      "flipexec",
+		Writer:                    stdout,
+		ErrWriter:                 io.Discard, // run prints errors
+		HideHelpCommand:           true,
+		HideVersion:               true,
+		DisableSliceFlagSeparator: true, // a comma may be part of a path
+		CustomAppHelpTemplate:     usage,
+		ExitErrHandler:            func(*cli.Context, error) {}, // run decides
+		OnUsageError:              usageError,
+		Flags: append(flags("listen", "pid-file", "ready-timeout", "stop-signal", "drain-timeout", "ignore-sigpipe"),
+			&cli.BoolFlag{Name: "version"}),
+		Action: func(c *cli.Context) error {
+			if c.Bool("version") {
+				_, err := fmt.Fprintln(stdout, "flipexec", versionText())
+				return err
+			}
+			return start(c, command)
+		},
+		Commands: []*cli.Command{{
+			Name:  "reload",
+			Flags: flags("listen", "pid-file", "ready-timeout", "stop-signal", "drain-timeout", "ignore-sigpipe"),
+			Action: func(c *cli.Context) error {
+				return reload(c, command)
+			},
+		}, {
+			Name:  "exec",
+			Flags: flags("listen", "ignore-sigpipe"),
+			Action: func(c *cli.Context) error {
+				return execute(c, command)
+			},
+		}},
+	}
+	for _, cmd := range app.Commands {
+		cmd.HideHelpCommand, cmd.OnUsageError, cmd.CustomHelpTemplate = true, usageError, usage
+	}
+	return app
+}
+
+// flags declares options by name; package handoff evaluates them.
+func flags(names ...string) (fs []cli.Flag) {
+	for _, name := range names {
+		if name == "listen" {
+			fs = append(fs, &cli.StringSliceFlag{Name: name})
+		} else {
+			fs = append(fs, &cli.StringFlag{Name: name})
+		}
+	}
+	return fs
+}
+
+func start(c *cli.Context, command []string) error {
+	if err := noMore(c); err != nil {
+		return err
+	}
+	s, err := settings(c)
+	if err != nil {
+		return err
+	}
+	if len(command) == 0 {
+		return usageErrorf("no command; hint: flipexec [options] -- command, see flipexec --help")
+	}
+	if err := handoff.Start(s, command); err != nil {
+		return fmt.Errorf("start: %w", err)
+	}
+	return nil
+}
+
+func reload(c *cli.Context, command []string) error {
+	if err := noMore(c); err != nil {
+		return err
+	}
+	s, err := settings(c)
+	if err != nil {
+		return err
+	}
+	if command != nil && len(command) == 0 {
+		return usageErrorf("reload: no command after --; hint: leave -- out to keep the command")
+	}
+	if err := handoff.Reload(s, command); err != nil {
+		return fmt.Errorf("reload: %w", err)
+	}
+	return nil
+}
+
+func execute(c *cli.Context, command []string) error {
+	if err := noMore(c); err != nil {
+		return err
+	}
+	s, err := settings(c)
+	if err != nil {
+		return err
+	}
+	if len(command) == 0 {
+		return usageErrorf("exec: no command; hint: flipexec exec [options] -- command")
+	}
+	o, err := handoff.ParseOptions(s, os.LookupEnv)
+	if err != nil {
+		return err
+	}
+	return fmt.Errorf("exec: %w", handoff.Exec(o, command)) // comes back only with an error
+}
+
+// noMore refuses words that are neither options nor behind "--".
+func noMore(c *cli.Context) error {
+	if c.NArg() == 0 {
+		return nil
+	}
+	return usageErrorf("unknown command %q; hint: reload or exec, and the server's command behind --", c.Args().First())
+}
+
+// settings collects what the command line says, wherever it says it: the library
+// lets an option of the command hide the same one before it.
+func settings(c *cli.Context) ([]handoff.Setting, error) {
+	var all []handoff.Setting
+	seen := map[string]bool{}
+	for _, level := range c.Lineage() {
+		if level.Command == nil {
+			continue
+		}
+		for _, name := range level.LocalFlagNames() {
+			values := []string{level.String(name)}
+			if name == "listen" {
+				values = level.StringSlice(name)
+			}
+			if seen[name] {
+				return nil, usageErrorf("--%s stands before and behind the command; hint: say it once", name)
+			}
+			seen[name] = true
+			for _, v := range values {
+				all = append(all, handoff.Setting{Name: name, Value: v})
+			}
+		}
+	}
+	_, err := handoff.ParseOptions(all, os.LookupEnv)
+	return all, err
+}
+
+func usageError(_ *cli.Context, err error, _ bool) error {
+	return &handoff.Error{Code: handoff.ExitUsage, Err: fmt.Errorf("%w; hint: flipexec --help", err)}
+}
+
+func usageErrorf(format string, args ...any) error {
+	return &handoff.Error{Code: handoff.ExitUsage, Err: fmt.Errorf(format, args...)}
+}
+
+func versionText() string {
+	if version != "" {
+		return version
+	}
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "(unknown version)"
+}
+

@@ -1,0 +1,30 @@
+package main
+
+// usage is what --help prints, and the README's section "Usage".
+const usage = `Usage:
+  flipexec [options] -- command [argument ...]    start a server
+  flipexec reload [options] [-- command ...]      replace it; the exit status says whether
+  flipexec exec [options] -- command ...          open the sockets and become the command
+
+Options:
+  --listen SPEC           a socket for the server; repeatable, in the order of its
+                          descriptors from 3 on. SPEC is [NAME=]NETWORK:ADDRESS:
+                          tcp::80  http=tcp:127.0.0.1:8080  udp:[::1]:53
+                          unix:/run/app.sock  unix:@name
+                          (tcp4, tcp6, udp4, udp6, unixgram, unixpacket)
+  --pid-file PATH         holds the PID of the current server
+  --ready-timeout TIME    for READY=1 of a new server (default 60s)
+  --stop-signal SIGNAL    tells a replaced server to finish (default TERM)
+  --drain-timeout TIME    from there to SIGKILL (default 90s; 0: no limit)
+  --ignore-sigpipe BOOL   the server ignores SIGPIPE, as with systemd's own
+                          IgnoreSIGPIPE=yes (default yes)
+  --version, --help
+
+A reload keeps the command and the options of the running server unless its own
+line says otherwise. Each option can be given in the environment as well:
+FLIPEXEC_LISTEN (several specs with blanks between), FLIPEXEC_PID_FILE, and so on.
+
+Exit status: 0 done; 1 it failed and nothing has changed; 2 usage; 3 another
+handoff is under way; 4 nothing is running; 126 the command cannot be run;
+127 it is not found.
+`
