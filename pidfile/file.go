@@ -1,0 +1,126 @@
+package pidfile
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxContent is the largest file that Write remembers, and so replaces. A
+// larger one is no PID file, and the path probably a mistake.
+const maxContent = 4096
+
+// File is a PID file that was written, with what was there before.
+type File struct {
+	path    string
+	content []byte
+	before  entry
+}
+
+// entry is what a name in a directory stands for: a regular file, a symbolic
+// link, or with a zero mode nothing at all.
+type entry struct {
+	mode    uint32 // type and permissions, as st_mode of inode(7)
+	content []byte // of the file, or the target of the link
+}
+
+// Write makes path a file that holds pid and a newline, mode 0644 whatever the
+// umask, owned by the caller. It is complete and on disk (fsync(2)) under
+// another name before it is renamed to path. On error path is as it was and
+// the other name is gone. What path was before stays in the File until
+// [File.Restore]; a directory, a device, or a file that is unreadable or
+// larger than 4096 bytes could not be put back and is refused.
+//
+// The directory itself is synced as best effort: after a crash of the machine
+// the previous file may be back, and its PID means nothing then anyway.
+func Write(path string, pid int) (*File, error) {
+	if pid <= 0 {
+		return nil, pathError("write", path, fmt.Errorf("%d is not a PID", pid))
+	}
+	d, name, err := open(path)
+	if err != nil {
+		return nil, pathError("write", path, err)
+	}
+	defer d.close()
+	f := &File{path: path, content: append(strconv.AppendInt(nil, int64(pid), 10), '\n')}
+	f.before, err = d.look(name)
+	if err == nil {
+		err = d.put(name, entry{unix.S_IFREG | 0o644, f.content})
+	}
+	if err != nil {
+		return nil, pathError("write", path, err)
+	}
+	return f, nil
+}
+
+// Restore puts back what [Write] replaced: the file with its content and mode,
+// though owned by the caller now, the symbolic link, or nothing. It does so in
+// one step as Write does. If the path no longer holds exactly what Write wrote,
+// somebody else has written since, and Restore leaves it alone and returns nil.
+func (f *File) Restore() error {
+	return pathError("restore", f.path, f.restore())
+}
+
+func (f *File) restore() error {
+	d, name, err := open(f.path)
+	if err != nil {
+		return err
+	}
+	defer d.close()
+	now, _, err := d.read(name, len(f.content)+1)
+	if notOurs(err) || err == nil && !bytes.Equal(now, f.content) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return d.put(name, f.before)
+}
+
+// look returns what name stands for now.
+func (d dir) look(name string) (entry, error) {
+	mode, err := d.mode(name)
+	if err != nil || mode == 0 {
+		return entry{}, err
+	}
+	var b []byte
+	switch mode & unix.S_IFMT {
+	case unix.S_IFREG:
+		b, mode, err = d.read(name, maxContent+1)
+	case unix.S_IFLNK:
+		b, err = d.readlink(name)
+	default:
+		err = errNotRegular
+	}
+	if err == nil && len(b) > maxContent {
+		err = fmt.Errorf("more than %d bytes, not a PID file", maxContent)
+	}
+	return entry{mode, b}, err
+}
+
+// put makes name stand for e: rename(2) replaces in one step what was there.
+func (d dir) put(name string, e entry) error {
+	if e.mode == 0 {
+		return d.remove(name)
+	}
+	tmp, err := tempName()
+	if err != nil {
+		return err
+	}
+	if e.mode&unix.S_IFMT == unix.S_IFLNK {
+		err = d.symlink(tmp, string(e.content))
+	} else {
+		err = d.create(tmp, e)
+	}
+	if err != nil {
+		return err
+	}
+	if err := d.rename(tmp, name); err != nil {
+		return errors.Join(err, d.remove(tmp))
+	}
+	d.sync() // best effort: the file is there already
+	return nil
+}
