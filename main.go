@@ -198,4 +198,3 @@ func versionText() string {
 	}
 	return "(unknown version)"
 }
-

@@ -17,7 +17,12 @@ func (k *keeper) receiveNotifications() {
 		}
 		if err != nil {
 			k.say("notify socket: %v", err)
-			continue
+		}
+		if errors.Is(err, notify.ErrRefused) {
+			continue // that was one message
+		}
+		if err != nil {
+			return
 		}
 		k.note(d)
 		closeAll(d.FDs) // answers a BARRIER=1; until then its sender is there to be looked at

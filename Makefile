@@ -1,0 +1,32 @@
+# flipexec is one static binary. The tag leaves out the part of the command line
+# library that writes manuals, which every start would have to set up.
+BINARY = flipexec
+TAGS = urfave_cli_no_docs
+GO_BUILD = CGO_ENABLED=0 go build -trimpath -tags $(TAGS)
+VERSION =
+
+.PHONY: all flipexec demo test deps bench clean
+
+all: flipexec
+
+flipexec:
+	$(GO_BUILD) -ldflags '-s -w -X main.version=$(VERSION)' -o $(BINARY) .
+
+# A private systemd with a small server behind flipexec, under load, reloaded
+# twenty times. Needs root; writes nothing outside of the build folder and a cache.
+demo: deps
+	go run ./integration/demo
+
+# Everything that CI runs.
+test: deps
+	sh integration/test.sh
+
+# The Debian packages that tests and demo need.
+deps:
+	sh integration/deps.sh
+
+bench: deps
+	go test -run '^$$' -bench . ./integration
+
+clean:
+	rm -f $(BINARY)

@@ -1,0 +1,148 @@
+//go:build linux
+
+package integration
+
+import (
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/flipexec/flipexec/integration/rig"
+)
+
+// worldC is the reporter that has no runtime of its own: see folder world.
+const worldC = "/opt/flipexec/world-c"
+
+// reporters are commands for a unit that report their world.
+var reporters = []struct{ name, command string }{
+	{"c", worldC},
+	{"go", "/opt/flipexec/world-go"},
+	{"python", "/usr/bin/python3 /opt/flipexec/world.py"},
+}
+
+// bootWorld starts a rig that has the reporters.
+func bootWorld(t *testing.T) *rig.Rig {
+	t.Helper()
+	golang := exec.Command("go", "build", "-o", filepath.Join(programs, "world-go"), "./world")
+	golang.Env = append(os.Environ(), "CGO_ENABLED=0")
+	for _, cmd := range []*exec.Cmd{
+		golang,
+		exec.Command("cc", "-Wall", "-Wextra", "-Werror", "-O1", "-static", "-o", filepath.Join(programs, "world-c"), "world/world.c"),
+		exec.Command("cp", "world/world.py", programs),
+	} {
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v: %v\n%s", cmd, err, out)
+		}
+	}
+	return boot(t, "host")
+}
+
+// A report is what a server saw of its start.
+type report map[string]string
+
+// takeReport reads the report of a generation, "0" without one, and removes it.
+func takeReport(t *testing.T, r *rig.Rig, generation string) report {
+	t.Helper()
+	path := r.Path("/tmp/world-" + generation)
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	w := report{}
+	for line := range strings.Lines(string(data)) {
+		key, value, ok := strings.Cut(strings.TrimSuffix(line, "\n"), "=")
+		if _, twice := w[key]; twice || !ok {
+			t.Errorf("report: %q is set twice, or has no value", key)
+		}
+		w[key] = value
+	}
+	return w
+}
+
+// descriptors lists what came through execve(2). Nothing that is close-on-exec has: the
+// Go runtime has opened that.
+func (w report) descriptors() []string {
+	var fds []string
+	for key, value := range w {
+		if fd, ok := strings.CutPrefix(key, "fd."); ok && !strings.Contains(value, "cloexec=1") {
+			fds = append(fds, fd)
+		}
+	}
+	slices.SortFunc(fds, func(a, b string) int {
+		m, _ := strconv.Atoi(a)
+		n, _ := strconv.Atoi(b)
+		return m - n
+	})
+	return fds
+}
+
+// A difference is what may differ between a server that systemd started and the same
+// server behind flipexec. allowed looks at the value of key in both; "" is absent.
+type difference struct {
+	key     string
+	allowed func(plain, ours report, key string) bool
+	why     string
+}
+
+// ofTheRun differ between any two starts by systemd, and not because of flipexec.
+var ofTheRun = []difference{
+	{"pid", both, "each start is another process"},
+	{"group", ownPID, "the process leads a process group"},
+	{"session", ownPID, "the process leads a session"},
+	{"env.LISTEN_PID", ownPID, "section 6: LISTEN_PID is the server's own"},
+	{"env.WATCHDOG_PID", ownPID, "section 6: WATCHDOG_PID is the server's own"},
+	{"env.SYSTEMD_EXEC_PID", ownPID, "section 6: no stale *_PID"},
+	{"env.LISTEN_PIDFDID", gone, "section 6: recomputed or absent"},
+	{"env.INVOCATION_ID", both, "made anew by systemd at each start"},
+	{"env.JOURNAL_STREAM", both, "a connection of its own; stderr_is_journal says that it is the right one"},
+}
+
+// ofFlipexec are what flipexec does to a server's world.
+var ofFlipexec = append(slices.Clone(ofTheRun),
+	difference{"env.NOTIFY_SOCKET", func(plain, ours report, key string) bool {
+		return plain[key] == "/run/systemd/notify" && strings.HasPrefix(ours[key], "/run/web/")
+	}, "section 6: NOTIFY_SOCKET is the private path"},
+	difference{"env.FLIPEXEC_GENERATION", added, "section 6"},
+	difference{"env.FLIPEXEC_CONTROL", added, "section 6"})
+
+func both(plain, ours report, key string) bool { return plain[key] != "" && ours[key] != "" }
+
+func gone(_, ours report, key string) bool { return ours[key] == "" }
+
+func added(plain, ours report, key string) bool { return plain[key] == "" && ours[key] != "" }
+
+// ownPID is for a variable that both have, or neither.
+func ownPID(plain, ours report, key string) bool {
+	if plain[key] == "" {
+		return ours[key] == ""
+	}
+	return plain[key] == plain["pid"] && ours[key] == ours["pid"]
+}
+
+// compare fails the test for every key that differs, unless the table allows it.
+func compare(t *testing.T, plain, ours report, differences []difference) {
+	t.Helper()
+	keys := maps.Clone(plain)
+	maps.Copy(keys, ours)
+	for _, d := range differences {
+		if !d.allowed(plain, ours, d.key) {
+			t.Errorf("%s: got %q, and %q without flipexec; want: %s", d.key, ours[d.key], plain[d.key], d.why)
+		}
+		delete(keys, d.key)
+	}
+	for _, key := range slices.Sorted(maps.Keys(keys)) {
+		got, has := ours[key]
+		want, had := plain[key]
+		if got != want || has != had {
+			t.Errorf("%s: got %q (set: %t), want %q (set: %t) as without flipexec", key, got, has, want, had)
+		}
+	}
+}
