@@ -14,7 +14,8 @@ flipexec:
 
 # A private systemd with a small server behind flipexec, under load, reloaded
 # twenty times. Needs root; writes nothing outside of the build folder and a cache.
-demo: deps
+demo:
+	sh integration/deps.sh demo
 	go run ./integration/demo
 
 # Everything that CI runs.

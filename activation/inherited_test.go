@@ -18,7 +18,8 @@ import (
 func inRole(t *testing.T, name string, sockets []activation.Socket, variables ...string) (string, error) {
 	t.Helper()
 	cmd := exec.Command("/proc/self/exe")
-	cmd.Env = append(os.Environ(), role+"="+name)
+	// The race detector would have the process wait for a second at its end.
+	cmd.Env = append(os.Environ(), role+"="+name, "GORACE=atexit_sleep_ms=0")
 	cmd.Env = append(cmd.Env, variables...)
 	for _, s := range sockets {
 		fd, err := unix.FcntlInt(uintptr(s.FD), unix.F_DUPFD_CLOEXEC, 0)

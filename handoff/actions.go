@@ -85,9 +85,9 @@ func (k *keeper) drain() {
 	}
 }
 
-// fail tells the launcher, which says why. Without one the keeper does, and takes
-// back what the launcher made.
+// fail tells the launcher, which says why. Without one the keeper does.
 func (k *keeper) fail(e event) {
+	k.undo = true
 	reason := k.why(e)
 	m := message{kind: msgFailed}
 	m.add("reason", reason.Error())
@@ -96,12 +96,6 @@ func (k *keeper) fail(e event) {
 		return
 	}
 	k.say("failed: %v", reason)
-	for _, s := range k.Bound {
-		s.Unlink()
-	}
-	if k.predecessor == nil {
-		k.Control.Unlink()
-	}
 }
 
 func (k *keeper) why(e event) error {
@@ -165,15 +159,24 @@ func (k *keeper) killRest() {
 
 // unlink removes the unix sockets of a generation without successor.
 func (k *keeper) unlink() {
-	for _, s := range append(k.Sockets, k.Control) {
+	for _, s := range k.Sockets {
 		s.Unlink()
 	}
+	k.Control.Unlink()
 }
 
 // leave is the keeper's end; the kernel closes its descriptors.
 func (k *keeper) leave() {
 	if k.notifyPath != nil {
 		k.notifyPath.remove()
+	}
+	if k.undo && k.launcher == nil { // a living launcher does it
+		for _, s := range k.Bound {
+			s.Unlink()
+		}
+		if k.Generation == 1 {
+			k.Control.Unlink()
+		}
 	}
 	if k.main.pid == 0 {
 		return

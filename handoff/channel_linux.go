@@ -100,6 +100,9 @@ func (c *channel) receiveRecord() ([]byte, []int, error) {
 		size, _, _, _, err = unix.Recvmsg(c.fd, nil, nil, unix.MSG_PEEK|unix.MSG_TRUNC)
 		return err
 	})
+	if err == unix.EAGAIN {
+		return nil, nil, fmt.Errorf("recvmsg: nothing came within %v", patience) // SO_RCVTIMEO
+	}
 	if err != nil {
 		return nil, nil, os.NewSyscallError("recvmsg", err)
 	}

@@ -17,7 +17,9 @@ func (l *launcher) giveUp() {
 	}
 	if l.keeperChannel != nil {
 		l.endKeeper()
-	} else if l.private {
+		clearNotifyPath(l.dir, l.Generation)
+	}
+	if l.private {
 		os.Remove(l.dir) // best effort: it is empty
 	}
 	activation.Set{Bound: l.Bound}.Undo()

@@ -41,6 +41,7 @@ type keeper struct {
 	killed     bool      // SIGKILL was sent to all of them
 	stageFD    int       // tells of a failed exec; -1 once that is decided
 	failure    error     // what the server or the stage said
+	undo       bool      // the generation failed: what was made for it goes with it
 }
 
 // run is the whole life of a keeper.

@@ -23,10 +23,8 @@ type notifyPath struct {
 
 // newNotifyPath makes the link and the keeper's socket in dir.
 func newNotifyPath(dir string, generation int, private bool) (*notifyPath, error) {
-	n := &notifyPath{link: filepath.Join(dir, fmt.Sprintf("flipexec-notify-%d", generation)), private: private}
-	// Left by a run of the unit that was killed: the names are ours.
-	removeKind(n.file(), unix.S_IFSOCK)
-	removeKind(n.link, unix.S_IFLNK)
+	clearNotifyPath(dir, generation) // of a run of the unit that was killed
+	n := &notifyPath{link: notifyLink(dir, generation), private: private}
 	var err error
 	if n.socket, err = notify.Listen(n.file()); err != nil {
 		return nil, err
@@ -36,6 +34,19 @@ func newNotifyPath(dir string, generation int, private bool) (*notifyPath, error
 		return nil, err
 	}
 	return n, nil
+}
+
+// clearNotifyPath removes what a keeper that was killed left behind: the names are
+// ours.
+func clearNotifyPath(dir string, generation int) {
+	link := notifyLink(dir, generation)
+	removeKind(link, unix.S_IFLNK)
+	removeKind(link+".new", unix.S_IFLNK)
+	removeKind(link+".sock", unix.S_IFSOCK)
+}
+
+func notifyLink(dir string, generation int) string {
+	return filepath.Join(dir, fmt.Sprintf("flipexec-notify-%d", generation))
 }
 
 func (n *notifyPath) file() string { return n.link + ".sock" }

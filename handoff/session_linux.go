@@ -50,6 +50,9 @@ func parseStat(data []byte) (st procStat, err error) {
 // included. The descriptors are the caller's. Processes of another user that
 // ProtectProc= hides are not found; those of our own always are.
 func members(leader process) []process {
+	if st, err := readStat(leader.pid); err == nil && st.state != 'Z' && !leader.running() {
+		return nil // by now the number, and with it the session, is another process's
+	}
 	dir, err := os.ReadDir("/proc")
 	if err != nil {
 		return nil
@@ -63,9 +66,6 @@ func members(leader process) []process {
 		pid, err := strconv.Atoi(entry.Name())
 		if err != nil || !inSession(pid) {
 			continue
-		}
-		if pid == leader.pid && !leader.running() {
-			continue // by now the number is that of another process
 		}
 		p, err := open(pid)
 		if err != nil {

@@ -11,21 +11,20 @@ import (
 	"github.com/flipexec/flipexec/integration/rig"
 )
 
-// A setting is one way to start a server: the same unit with and without flipexec.
-type setting struct {
+// A worldUnit is one way to start a server: the same unit with and without flipexec.
+type worldUnit struct {
 	name    string
-	lines   []string // for [Service]
-	wrapper string   // before the command of ExecStart= and ExecReload=
-	options string   // of flipexec; "" lets it inherit from web.socket
+	lines   []string  // for [Service]
+	wrapper string    // before the command of ExecStart= and ExecReload=
+	options string    // of flipexec; without --listen it inherits from web.socket
+	effect  seenWorld // some of what systemd makes of it, so that equal never means untested
 }
 
-// listen is what webSocket says, as an option.
-const listen = "--listen http=tcp::80"
+// listenHTTP is what web.socket says, as an option.
+const listenHTTP = "--listen http=tcp::80"
 
-const webSocket = "[Socket]\nListenStream=80\nFileDescriptorName=http\n"
-
-var settings = []setting{
-	{name: "as systemd does", options: listen},
+var worldUnits = []worldUnit{
+	{name: "as systemd does", options: listenHTTP},
 	{name: "inherited socket"},
 	{
 		name:    "everything set",
@@ -39,23 +38,33 @@ var settings = []setting{
 			`Environment="SPACES= a  b " "EQUALS=a=b==" EMPTY= "QUOTE='\"" "TAB=\t" "NEWLINE=a\nb" "UTF8=ü"`,
 			"Environment=FLIPEXEC_DRAIN_TIMEOUT=5s LISTEN_OTHER=1 NOTIFY_OTHER=1",
 		},
-		options: listen,
+		options: listenHTTP,
+		effect: seenWorld{
+			"status.Umask": "0027", "cwd": "/usr/share", "nice": "5", "oom_score_adj": "100", "status.Cpus_allowed_list": "0",
+			"limit.Max open files": "1234:5678", "limit.Max core file size": "4096:8192", "limit.Max processes": "4000:4000",
+			"env.WATCHDOG_USEC": "30000000", "timer_slack": "1000000", "policy": "3", "io_priority": "16390",
+			"coredump_filter": "0000007f", "securebits": "2", "status.CapAmb": "0000000000000400",
+			"env.BYTES": `\xff\xfe=`, "env.EMPTY": "", "env.SPACES": " a  b ", "env.EQUALS": "a=b==", "env.QUOTE": `'"`,
+			"env.NEWLINE": `a\x0ab`, "env.UTF8": `\xc3\xbc`, "env.FLIPEXEC_DRAIN_TIMEOUT": "5s",
+		},
 	},
 	{
 		name:    "another user",
-		lines:   []string{"User=rig", "SupplementaryGroups=systemd-journal", "AmbientCapabilities=CAP_NET_BIND_SERVICE", "PrivateTmp=no"},
-		options: listen,
+		lines:   []string{"User=rig", "SupplementaryGroups=systemd-journal", "AmbientCapabilities=CAP_NET_BIND_SERVICE", "KeyringMode=private"},
+		options: listenHTTP,
+		effect:  seenWorld{"status.CapEff": "0000000000000400", "session_keyring": "keyring;1000;1000;3f030000;_ses"},
 	},
-	{name: "SIGPIPE not ignored", lines: []string{"IgnoreSIGPIPE=no"}, options: listen + " --ignore-sigpipe no"},
+	{name: "SIGPIPE not ignored", lines: []string{"IgnoreSIGPIPE=no"}, options: listenHTTP + " --ignore-sigpipe no"}, // see TestServerKeepsSignalDispositions
 	{
 		name:    "system call filter",
 		lines:   []string{"NoNewPrivileges=yes", "SystemCallFilter=@system-service", "RestrictNamespaces=yes", "LockPersonality=yes", "KeyringMode=shared"},
-		options: listen,
+		options: listenHTTP,
+		effect:  seenWorld{"status.NoNewPrivs": "1", "status.Seccomp": "2"},
 	},
 }
 
-// unit is a service without flipexec if command has none, else with it.
-func (s setting) unit(start, reload string) string {
+// unit is web.service with these commands.
+func (s worldUnit) unit(start, reload string) string {
 	return fmt.Sprintf(`[Unit]
 StartLimitIntervalSec=0
 [Service]
@@ -70,26 +79,29 @@ ExecReload=%s%s
 `, s.wrapper, start, s.wrapper, reload, strings.Join(s.lines, "\n"))
 }
 
-// stop ends web.service, and web.socket so that the next start binds for itself.
-func stop(t *testing.T, r *rig.Rig) {
+// stopWorld ends web.service, and web.socket so that the next start binds for itself.
+func stopWorld(t *testing.T, r *rig.Rig) {
 	t.Helper()
 	must(t, r, "stop", "web.socket", "web.service")
 }
 
-// plainReport is what systemd alone makes of the setting.
-func (s setting) plainReport(t *testing.T, r *rig.Rig, server string) report {
+// plainWorld is what systemd alone makes of the unit.
+func (s worldUnit) plainWorld(t *testing.T, r *rig.Rig, server string) seenWorld {
 	t.Helper()
-	if err := r.WriteUnit("web.socket", webSocket); err != nil {
-		t.Fatal(err)
-	}
 	install(t, r, s.unit(server, "/bin/true"))
 	must(t, r, "start", "web.socket", "web.service")
-	defer stop(t, r)
-	return takeReport(t, r, "0")
+	defer stopWorld(t, r)
+	w := takeWorld(t, r, "0")
+	for key, want := range s.effect {
+		if got, ok := w[key]; !ok || got != want {
+			t.Errorf("%s without flipexec: got %q, want %q", key, got, want)
+		}
+	}
+	return w
 }
 
 // start is systemctl start of a unit whose flipexec binds or inherits.
-func (s setting) start(t *testing.T, r *rig.Rig, command string) {
+func (s worldUnit) start(t *testing.T, r *rig.Rig, command string) {
 	t.Helper()
 	install(t, r, s.unit(command, "/opt/flipexec/flipexec reload"))
 	if !strings.Contains(s.options, "--listen") {
@@ -98,26 +110,26 @@ func (s setting) start(t *testing.T, r *rig.Rig, command string) {
 	must(t, r, "start", "web.service")
 }
 
-// reports are those of generations 1 and 2.
-func (s setting) reports(t *testing.T, r *rig.Rig, server string) []report {
+// worlds are those of generations 1 and 2.
+func (s worldUnit) worlds(t *testing.T, r *rig.Rig, server string) []seenWorld {
 	t.Helper()
 	s.start(t, r, "/opt/flipexec/flipexec "+s.options+" -- "+server)
-	defer stop(t, r)
+	defer stopWorld(t, r)
 	must(t, r, "reload", "web.service")
-	return []report{takeReport(t, r, "1"), takeReport(t, r, "2")}
+	return []seenWorld{takeWorld(t, r, "1"), takeWorld(t, r, "2")}
 }
 
 // TestServerSeesExactlyItsWorld is section 6 of the design, and invariant I7.
 func TestServerSeesExactlyItsWorld(t *testing.T) {
 	r := bootWorld(t)
-	for _, s := range settings {
-		for _, server := range reporters {
+	for _, s := range worldUnits {
+		for _, server := range worldServers {
 			t.Run(s.name+"/"+server.name, func(t *testing.T) {
-				plain := s.plainReport(t, r, server.command)
-				for i, ours := range s.reports(t, r, server.command) {
+				plain := s.plainWorld(t, r, server.command)
+				for i, ours := range s.worlds(t, r, server.command) {
 					generation := fmt.Sprint(i + 1)
 					t.Run("generation "+generation, func(t *testing.T) {
-						compare(t, plain, ours, ofFlipexec)
+						compareWorlds(t, plain, ours, ofFlipexec)
 						if got := ours["env.FLIPEXEC_GENERATION"]; got != generation {
 							t.Errorf("FLIPEXEC_GENERATION: got %q, want %q", got, generation)
 						}
@@ -134,13 +146,13 @@ func TestServerSeesExactlyItsWorld(t *testing.T) {
 // TestExecChangesNothingElse is the same for flipexec exec, whose server has no keeper.
 func TestExecChangesNothingElse(t *testing.T) {
 	r := bootWorld(t)
-	for _, s := range settings {
-		for _, server := range reporters {
+	for _, s := range worldUnits {
+		for _, server := range worldServers {
 			t.Run(s.name+"/"+server.name, func(t *testing.T) {
-				plain := s.plainReport(t, r, server.command)
+				plain := s.plainWorld(t, r, server.command)
 				s.start(t, r, "/opt/flipexec/flipexec exec "+s.options+" -- "+server.command)
-				defer stop(t, r)
-				compare(t, plain, takeReport(t, r, "0"), ofTheRun)
+				defer stopWorld(t, r)
+				compareWorlds(t, plain, takeWorld(t, r, "0"), ofTheRun)
 			})
 		}
 	}
@@ -149,22 +161,22 @@ func TestExecChangesNothingElse(t *testing.T) {
 // TestServerSeesOnlyPassedDescriptors has a shell leave descriptors open.
 func TestServerSeesOnlyPassedDescriptors(t *testing.T) {
 	r := bootWorld(t)
-	const stray = `/bin/sh -c 'exec 251</dev/null 3</dev/null 4</proc; exec /opt/flipexec/flipexec "$$@"' sh `
-	s := setting{}
-	for _, server := range reporters {
+	const stray = `/bin/bash -c 'exec 251</dev/null 3</dev/null 4</proc; exec /opt/flipexec/flipexec "$$@"' bash `
+	s := worldUnit{}
+	for _, server := range worldServers {
 		for _, tc := range []struct{ name, command, generation string }{
-			{"started", stray + listen + " -- " + server.command, "1"},
-			{"reloaded", stray + listen + " -- " + server.command, "2"},
-			{"exec", stray + "exec " + listen + " -- " + server.command, "0"},
+			{"started", stray + listenHTTP + " -- " + server.command, "1"},
+			{"reloaded", stray + listenHTTP + " -- " + server.command, "2"},
+			{"exec", stray + "exec " + listenHTTP + " -- " + server.command, "0"},
 		} {
 			t.Run(tc.name+"/"+server.name, func(t *testing.T) {
 				install(t, r, s.unit(tc.command, stray+"reload"))
 				must(t, r, "start", "web.service")
-				defer stop(t, r)
+				defer stopWorld(t, r)
 				if tc.generation == "2" {
 					must(t, r, "reload", "web.service")
 				}
-				w := takeReport(t, r, tc.generation)
+				w := takeWorld(t, r, tc.generation)
 				if got, want := w.descriptors(), []string{"0", "1", "2", "3"}; !slices.Equal(got, want) {
 					t.Errorf("descriptors: got %q, want %q", got, want)
 				}
@@ -181,14 +193,14 @@ func TestServerSeesOnlyPassedDescriptors(t *testing.T) {
 func TestServerKeepsSignalDispositions(t *testing.T) {
 	r := bootWorld(t)
 	for _, tc := range []struct {
-		setting
+		worldUnit
 		ignored, blocked string
 	}{
-		{setting{name: "SIGPIPE is ignored", options: listen}, "0000000000001000", "0000000000000000"},
-		{setting{name: "IgnoreSIGPIPE=no", lines: []string{"IgnoreSIGPIPE=no"}, options: listen + " --ignore-sigpipe no"}, "0000000000000000", "0000000000000000"},
-		{setting{name: "blocked by a wrapper", wrapper: "/usr/bin/env --block-signal=USR1 ", options: listen}, "0000000000001000", "0000000000000200"},
+		{worldUnit{name: "SIGPIPE is ignored", options: listenHTTP}, "0000000000001000", "0000000000000000"},
+		{worldUnit{name: "IgnoreSIGPIPE=no", lines: []string{"IgnoreSIGPIPE=no"}, options: listenHTTP + " --ignore-sigpipe no"}, "0000000000000000", "0000000000000000"},
+		{worldUnit{name: "blocked by a wrapper", wrapper: "/usr/bin/env --block-signal=USR1 ", options: listenHTTP}, "0000000000001000", "0000000000000200"},
 	} {
-		check := func(t *testing.T, w report) {
+		check := func(t *testing.T, w seenWorld) {
 			for key, want := range map[string]string{
 				"status.SigIgn": tc.ignored, "status.SigBlk": tc.blocked, "status.SigCgt": "0000000000000000",
 			} {
@@ -198,15 +210,15 @@ func TestServerKeepsSignalDispositions(t *testing.T) {
 			}
 		}
 		t.Run(tc.name, func(t *testing.T) {
-			check(t, tc.plainReport(t, r, worldC))
-			for _, w := range tc.reports(t, r, worldC) {
+			check(t, tc.plainWorld(t, r, worldC))
+			for _, w := range tc.worlds(t, r, worldC) {
 				check(t, w)
 			}
 		})
 		t.Run(tc.name+"/exec", func(t *testing.T) {
 			tc.start(t, r, "/opt/flipexec/flipexec exec "+tc.options+" -- "+worldC)
-			defer stop(t, r)
-			check(t, takeReport(t, r, "0"))
+			defer stopWorld(t, r)
+			check(t, takeWorld(t, r, "0"))
 		})
 	}
 }
@@ -215,10 +227,10 @@ func TestServerKeepsSignalDispositions(t *testing.T) {
 // text protocol could change.
 func TestServerGetsItsArgumentsByteForByte(t *testing.T) {
 	r := bootWorld(t)
-	s := setting{options: listen}
+	s := worldUnit{options: listenHTTP}
 	const quoted = ` "" "a b" -- reload --listen=x "\xff\xfe" "\t\n" '"' "\\" $$HOME %%n "" -- --help ""`
 	want := []string{worldC, "", "a b", "--", "reload", "--listen=x", `\xff\xfe`, `\x09\x0a`, `"`, `\x5c`, "$HOME", "%n", "", "--", "--help", ""}
-	check := func(t *testing.T, w report) {
+	check := func(t *testing.T, w seenWorld) {
 		t.Helper()
 		var got []string
 		for i := 0; ; i++ {
@@ -232,16 +244,15 @@ func TestServerGetsItsArgumentsByteForByte(t *testing.T) {
 			t.Errorf("arguments: got %q, want %q", got, want)
 		}
 	}
-	t.Run("without flipexec", func(t *testing.T) { check(t, s.plainReport(t, r, worldC+quoted)) })
+	t.Run("without flipexec", func(t *testing.T) { check(t, s.plainWorld(t, r, worldC+quoted)) })
 	t.Run("generations", func(t *testing.T) {
-		for _, w := range s.reports(t, r, worldC+quoted) {
+		for _, w := range s.worlds(t, r, worldC+quoted) {
 			check(t, w)
 		}
 	})
 	t.Run("exec", func(t *testing.T) {
-		s.start(t, r, "/opt/flipexec/flipexec exec "+listen+" -- "+worldC+quoted)
-		defer stop(t, r)
-		check(t, takeReport(t, r, "0"))
+		s.start(t, r, "/opt/flipexec/flipexec exec "+listenHTTP+" -- "+worldC+quoted)
+		defer stopWorld(t, r)
+		check(t, takeWorld(t, r, "0"))
 	})
 }
-

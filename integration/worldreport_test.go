@@ -15,17 +15,17 @@ import (
 	"github.com/flipexec/flipexec/integration/rig"
 )
 
-// worldC is the reporter that has no runtime of its own: see folder world.
+// worldC is the server that has no runtime of its own; see folder world.
 const worldC = "/opt/flipexec/world-c"
 
-// reporters are commands for a unit that report their world.
-var reporters = []struct{ name, command string }{
+// worldServers are commands for a unit that report their world.
+var worldServers = []struct{ name, command string }{
 	{"c", worldC},
 	{"go", "/opt/flipexec/world-go"},
 	{"python", "/usr/bin/python3 /opt/flipexec/world.py"},
 }
 
-// bootWorld starts a rig that has the reporters.
+// bootWorld starts a rig that has worldServers, and a web.socket that is not active.
 func bootWorld(t *testing.T) *rig.Rig {
 	t.Helper()
 	golang := exec.Command("go", "build", "-o", filepath.Join(programs, "world-go"), "./world")
@@ -39,14 +39,18 @@ func bootWorld(t *testing.T) *rig.Rig {
 			t.Fatalf("%v: %v\n%s", cmd, err, out)
 		}
 	}
-	return boot(t, "host")
+	r := boot(t, "host")
+	if err := r.WriteUnit("web.socket", "[Socket]\nListenStream=80\nFileDescriptorName=http\n"); err != nil {
+		t.Fatal(err)
+	}
+	return r
 }
 
-// A report is what a server saw of its start.
-type report map[string]string
+// A seenWorld is what a server saw of its start.
+type seenWorld map[string]string
 
-// takeReport reads the report of a generation, "0" without one, and removes it.
-func takeReport(t *testing.T, r *rig.Rig, generation string) report {
+// takeWorld reads the report of a generation, "0" without one, and removes it.
+func takeWorld(t *testing.T, r *rig.Rig, generation string) seenWorld {
 	t.Helper()
 	path := r.Path("/tmp/world-" + generation)
 	data, err := os.ReadFile(path)
@@ -56,7 +60,7 @@ func takeReport(t *testing.T, r *rig.Rig, generation string) report {
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
-	w := report{}
+	w := seenWorld{}
 	for line := range strings.Lines(string(data)) {
 		key, value, ok := strings.Cut(strings.TrimSuffix(line, "\n"), "=")
 		if _, twice := w[key]; twice || !ok {
@@ -69,7 +73,7 @@ func takeReport(t *testing.T, r *rig.Rig, generation string) report {
 
 // descriptors lists what came through execve(2). Nothing that is close-on-exec has: the
 // Go runtime has opened that.
-func (w report) descriptors() []string {
+func (w seenWorld) descriptors() []string {
 	var fds []string
 	for key, value := range w {
 		if fd, ok := strings.CutPrefix(key, "fd."); ok && !strings.Contains(value, "cloexec=1") {
@@ -84,51 +88,51 @@ func (w report) descriptors() []string {
 	return fds
 }
 
-// A difference is what may differ between a server that systemd started and the same
+// A worldDifference is what may differ between a server that systemd started and the same
 // server behind flipexec. allowed looks at the value of key in both; "" is absent.
-type difference struct {
+type worldDifference struct {
 	key     string
-	allowed func(plain, ours report, key string) bool
+	allowed func(plain, ours seenWorld, key string) bool
 	why     string
 }
 
 // ofTheRun differ between any two starts by systemd, and not because of flipexec.
-var ofTheRun = []difference{
-	{"pid", both, "each start is another process"},
+var ofTheRun = []worldDifference{
+	{"pid", inBoth, "each start is another process"},
 	{"group", ownPID, "the process leads a process group"},
 	{"session", ownPID, "the process leads a session"},
 	{"env.LISTEN_PID", ownPID, "section 6: LISTEN_PID is the server's own"},
 	{"env.WATCHDOG_PID", ownPID, "section 6: WATCHDOG_PID is the server's own"},
 	{"env.SYSTEMD_EXEC_PID", ownPID, "section 6: no stale *_PID"},
-	{"env.LISTEN_PIDFDID", gone, "section 6: recomputed or absent"},
-	{"env.INVOCATION_ID", both, "made anew by systemd at each start"},
-	{"env.JOURNAL_STREAM", both, "a connection of its own; stderr_is_journal says that it is the right one"},
+	{"env.LISTEN_PIDFDID", notOurs, "section 6: recomputed or absent"},
+	{"env.INVOCATION_ID", inBoth, "made anew by systemd at each start"},
+	{"env.JOURNAL_STREAM", inBoth, "a connection of its own; stderr_is_journal says that it is the right one"},
 }
 
 // ofFlipexec are what flipexec does to a server's world.
 var ofFlipexec = append(slices.Clone(ofTheRun),
-	difference{"env.NOTIFY_SOCKET", func(plain, ours report, key string) bool {
+	worldDifference{"env.NOTIFY_SOCKET", func(plain, ours seenWorld, key string) bool {
 		return plain[key] == "/run/systemd/notify" && strings.HasPrefix(ours[key], "/run/web/")
 	}, "section 6: NOTIFY_SOCKET is the private path"},
-	difference{"env.FLIPEXEC_GENERATION", added, "section 6"},
-	difference{"env.FLIPEXEC_CONTROL", added, "section 6"})
+	worldDifference{"env.FLIPEXEC_GENERATION", onlyOurs, "section 6"},
+	worldDifference{"env.FLIPEXEC_CONTROL", onlyOurs, "section 6"})
 
-func both(plain, ours report, key string) bool { return plain[key] != "" && ours[key] != "" }
+func inBoth(plain, ours seenWorld, key string) bool { return plain[key] != "" && ours[key] != "" }
 
-func gone(_, ours report, key string) bool { return ours[key] == "" }
+func notOurs(_, ours seenWorld, key string) bool { return ours[key] == "" }
 
-func added(plain, ours report, key string) bool { return plain[key] == "" && ours[key] != "" }
+func onlyOurs(plain, ours seenWorld, key string) bool { return plain[key] == "" && ours[key] != "" }
 
 // ownPID is for a variable that both have, or neither.
-func ownPID(plain, ours report, key string) bool {
+func ownPID(plain, ours seenWorld, key string) bool {
 	if plain[key] == "" {
 		return ours[key] == ""
 	}
 	return plain[key] == plain["pid"] && ours[key] == ours["pid"]
 }
 
-// compare fails the test for every key that differs, unless the table allows it.
-func compare(t *testing.T, plain, ours report, differences []difference) {
+// compareWorlds fails the test for every key that differs, unless the table allows it.
+func compareWorlds(t *testing.T, plain, ours seenWorld, differences []worldDifference) {
 	t.Helper()
 	keys := maps.Clone(plain)
 	maps.Copy(keys, ours)

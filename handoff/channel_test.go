@@ -1,0 +1,153 @@
+package handoff
+
+import (
+	"errors"
+	"io"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+func channels(t *testing.T) (a, b *channel) {
+	t.Helper()
+	a, b, err := newChannelPair()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a, b
+}
+
+// transfer sends a message through a real channel.
+func transfer(t *testing.T, m message) (message, error) {
+	t.Helper()
+	a, b := channels(t)
+	sent := make(chan error, 1)
+	go func() {
+		sent <- a.send(m)
+		a.close()
+	}()
+	got, err := b.receive()
+	b.close() // a sender that still waits gets an error
+	if serr := <-sent; serr != nil && err == nil {
+		t.Fatal(serr)
+	}
+	return got, err
+}
+
+func TestPeerThatHungUpIsTheEnd(t *testing.T) {
+	checkFDs(t)
+	a, b := channels(t)
+	a.close()
+	if _, err := b.receive(); !errors.Is(err, io.EOF) {
+		t.Errorf("receive: got %v, want %v", err, io.EOF)
+	}
+	if err := b.send(message{kind: "k"}); !errors.Is(err, unix.EPIPE) {
+		t.Errorf("send: got %v, want %v", err, unix.EPIPE)
+	}
+	b.close()
+}
+
+func TestPeerThatDiesWithinAMessageIsTheEnd(t *testing.T) {
+	checkFDs(t)
+	a, b := channels(t)
+	if err := unix.Sendmsg(a.fd, []byte("+k\x00@a=\x00"), unix.UnixRights(a.fd), nil, 0); err != nil {
+		t.Fatal(err)
+	}
+	a.close()
+	// The message's own descriptor holds the other end open.
+	if err := unix.Shutdown(b.fd, unix.SHUT_RD); err != nil {
+		t.Fatal(err)
+	}
+	if m, err := b.receive(); !errors.Is(err, io.EOF) {
+		t.Errorf("got %v, %v, want %v", m, err, io.EOF)
+	}
+	b.close()
+}
+
+func TestGarbageIsRefusedWithItsDescriptors(t *testing.T) {
+	checkFDs(t)
+	a, b := channels(t)
+	defer a.close()
+	defer b.close()
+	for _, data := range []string{"garbage", ".k\x00a=b\x00", "\x00"} {
+		if err := unix.Sendmsg(a.fd, []byte(data), unix.UnixRights(a.fd, b.fd), nil, 0); err != nil {
+			t.Fatal(err)
+		}
+		if m, err := b.receive(); err == nil {
+			t.Errorf("%q was taken as %v", data, m)
+		}
+	}
+}
+
+func TestReceivedDescriptorsAreCloseOnExec(t *testing.T) {
+	checkFDs(t)
+	m := message{kind: "k"}
+	m.addFD("a", "", 0)
+	got, err := transfer(t, m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer got.close()
+	flags, err := unix.FcntlInt(uintptr(got.fields[0].fd), unix.F_GETFD, 0)
+	if err != nil || flags&unix.FD_CLOEXEC == 0 {
+		t.Errorf("got flags %#x, %v, want FD_CLOEXEC", flags, err)
+	}
+}
+
+func TestMessageThatIsTooLargeIsRefused(t *testing.T) {
+	checkFDs(t)
+	m := message{kind: "k"}
+	for range maxMessage/(64<<10) + 2 {
+		m.add("a", strings.Repeat("x", 64<<10))
+	}
+	m.addFD("b", "", 0)
+	_, err := transfer(t, m)
+	checkError(t, "too large", err, "message k is too large")
+}
+
+func TestLongestArgumentsArrive(t *testing.T) {
+	checkFDs(t)
+	m := message{kind: "k"}
+	m.add("argument", strings.Repeat("a", recordSize-20)) // shares its record with the next
+	m.add("argument", strings.Repeat("b", 128<<10-1))     // MAX_ARG_STRLEN, execve(2)
+	m.add("argument", strings.Repeat("c", 128<<10-1))
+	got, err := transfer(t, m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, f := range m.fields {
+		if got.fields[i] != f {
+			t.Errorf("argument %d is another", i)
+		}
+	}
+}
+
+func TestCutOffDescriptorsAreAnError(t *testing.T) {
+	checkFDs(t)
+	a, b := channels(t)
+	defer a.close()
+	defer b.close()
+	m := message{kind: "k"}
+	for range 100 {
+		m.addFD("a", "", 0)
+	}
+	if err := a.send(m); err != nil {
+		t.Fatal(err)
+	}
+	var old unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &old); err != nil {
+		t.Fatal(err)
+	}
+	lower := unix.Rlimit{Cur: uint64(countFDs(t) + 50), Max: old.Max}
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &lower); err != nil {
+		t.Fatal(err)
+	}
+	_, err := b.receive()
+	if rerr := unix.Setrlimit(unix.RLIMIT_NOFILE, &old); rerr != nil {
+		t.Fatal(rerr)
+	}
+	if !errors.Is(err, unix.EMFILE) {
+		t.Errorf("got %v, want %v", err, unix.EMFILE)
+	}
+}

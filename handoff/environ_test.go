@@ -1,0 +1,127 @@
+package handoff
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/flipexec/flipexec/activation"
+)
+
+func TestServerEnvironmentIsThatOfTheLauncherAndWhatIsPromised(t *testing.T) {
+	control := activation.Socket{Spec: "unixpacket:/run/web/flipexec.sock"}
+	one := []activation.Socket{{Name: "http"}}
+	for _, c := range []struct {
+		name     string
+		launcher []string
+		estate   estate
+		want     []string
+	}{
+		{"least",
+			[]string{"PATH=/bin", "X="},
+			estate{Generation: 1, Control: control},
+			[]string{"PATH=/bin", "X=", "LISTEN_FDS=0", "LISTEN_FDNAMES=", "LISTEN_PID=", "NOTIFY_SOCKET=/n", "FLIPEXEC_GENERATION=1",
+				"FLIPEXEC_CONTROL=/run/web/flipexec.sock"}},
+		{"a control process's variables are not the server's",
+			[]string{"MAINPID=7", "MAINPIDFDID=8", "A=1", "NOTIFY_SOCKET=/run/systemd/notify", "LISTEN_PID=9", "LISTEN_FDS=2", "LISTEN_FDNAMES=a:b",
+				"LISTEN_PIDFDID=10", "WATCHDOG_USEC=1", "WATCHDOG_PID=9", "FLIPEXEC_GENERATION=1", "FLIPEXEC_CONTROL=/old", "B=2"},
+			estate{Generation: 2, Control: control, Sockets: one},
+			[]string{"A=1", "B=2", "LISTEN_FDS=1", "LISTEN_FDNAMES=http", "LISTEN_PID=", "NOTIFY_SOCKET=/n", "FLIPEXEC_GENERATION=2",
+				"FLIPEXEC_CONTROL=/run/web/flipexec.sock"}},
+		{"with a watchdog",
+			[]string{"WATCHDOG_USEC=1", "WATCHDOG_PID=9"},
+			estate{Generation: 3, Control: control, Watchdog: "3000000"},
+			[]string{"LISTEN_FDS=0", "LISTEN_FDNAMES=", "LISTEN_PID=", "NOTIFY_SOCKET=/n", "FLIPEXEC_GENERATION=3",
+				"FLIPEXEC_CONTROL=/run/web/flipexec.sock", "WATCHDOG_USEC=3000000", "WATCHDOG_PID="}},
+		{"under a systemd that sets SYSTEMD_EXEC_PID",
+			[]string{"SYSTEMD_EXEC_PID=77"},
+			estate{Generation: 1, Control: control},
+			[]string{"LISTEN_FDS=0", "LISTEN_FDNAMES=", "LISTEN_PID=", "NOTIFY_SOCKET=/n", "FLIPEXEC_GENERATION=1",
+				"FLIPEXEC_CONTROL=/run/web/flipexec.sock", "SYSTEMD_EXEC_PID="}},
+		{"credentials of the start",
+			[]string{"A=1"},
+			estate{Generation: 2, Control: control, Credentials: "/run/c"},
+			[]string{"A=1", "LISTEN_FDS=0", "LISTEN_FDNAMES=", "LISTEN_PID=", "NOTIFY_SOCKET=/n", "FLIPEXEC_GENERATION=2",
+				"FLIPEXEC_CONTROL=/run/web/flipexec.sock", "CREDENTIALS_DIRECTORY=/run/c"}},
+		{"credentials of the reload come first",
+			[]string{"CREDENTIALS_DIRECTORY=/run/new"},
+			estate{Generation: 2, Control: activation.Socket{Spec: "unixpacket:@flipexec/id/web.service"}, Credentials: "/run/c"},
+			[]string{"CREDENTIALS_DIRECTORY=/run/new", "LISTEN_FDS=0", "LISTEN_FDNAMES=", "LISTEN_PID=", "NOTIFY_SOCKET=/n",
+				"FLIPEXEC_GENERATION=2", "FLIPEXEC_CONTROL=@flipexec/id/web.service"}},
+	} {
+		before := slices.Clone(c.launcher)
+		if got := serverEnviron(c.launcher, c.estate, "/n"); !slices.Equal(got, c.want) {
+			t.Errorf("%s:\n got %q\nwant %q", c.name, got, c.want)
+		}
+		if !slices.Equal(c.launcher, before) {
+			t.Errorf("%s: the launcher's own environment was changed", c.name)
+		}
+	}
+}
+
+func TestOptionsInTheEnvironmentReachTheServerUnchanged(t *testing.T) {
+	launcher := []string{"FLIPEXEC_LISTEN=tcp::80", "FLIPEXEC_PID_FILE=/run/p", "MAINPIDX=1", "NOTIFY_SOCKETS=2"}
+	got := serverEnviron(launcher, estate{Generation: 1}, "/n")
+	if !slices.Equal(got[:len(launcher)], launcher) {
+		t.Errorf("got %q, want %q first", got, launcher)
+	}
+}
+
+func TestStageFillsInItsOwnPID(t *testing.T) {
+	env := []string{"A=", "LISTEN_PID=", "WATCHDOG_PID=", "SYSTEMD_EXEC_PID=", "LISTEN_PID=5", "MY_LISTEN_PID=", "B"}
+	fillInPID(env, 42)
+	want := []string{"A=", "LISTEN_PID=42", "WATCHDOG_PID=42", "SYSTEMD_EXEC_PID=42", "LISTEN_PID=5", "MY_LISTEN_PID=", "B"}
+	if !slices.Equal(env, want) {
+		t.Errorf("got %q, want %q", env, want)
+	}
+}
+
+func TestExecDescribesItsSocketsAnew(t *testing.T) {
+	env := []string{"LISTEN_FDS=1", "LISTEN_PID=3", "A=1", "LISTEN_FDNAMES=x", "LISTEN_PIDFDID=4", "NOTIFY_SOCKET=/n", "WATCHDOG_PID=3"}
+	got := execEnviron(env, []activation.Socket{{Name: "a"}, {Name: "b"}})
+	want := []string{"A=1", "NOTIFY_SOCKET=/n", "WATCHDOG_PID=3", "LISTEN_FDS=2", "LISTEN_FDNAMES=a:b", "LISTEN_PID="}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestWatchdogIsForTheProcessThatItNames(t *testing.T) {
+	for _, c := range []struct {
+		env  []string
+		want string
+	}{
+		{nil, ""},
+		{[]string{"WATCHDOG_USEC=5"}, "5"},
+		{[]string{"WATCHDOG_USEC=5", "WATCHDOG_PID=42"}, "5"},
+		{[]string{"WATCHDOG_USEC=5", "WATCHDOG_PID=43"}, ""},
+		{[]string{"WATCHDOG_PID=42"}, ""},
+	} {
+		if got := watchdog(c.env, 42); got != c.want {
+			t.Errorf("%q: got %q, want %q", c.env, got, c.want)
+		}
+	}
+}
+
+func TestVariablesAreFoundByTheirWholeName(t *testing.T) {
+	env := []string{"AB=1", "A=2", "A=3", "B", "C="}
+	for name, want := range map[string]string{"A": "2", "AB": "1", "B": "", "C": "", "D": ""} {
+		if got := value(env, name); got != want {
+			t.Errorf("%s: got %q, want %q", name, got, want)
+		}
+	}
+	if got, want := without(env, "A", "B"), []string{"AB=1", "C="}; !slices.Equal(got, want) {
+		t.Errorf("without A and B: got %q, want %q", got, want)
+	}
+}
+
+func TestRuntimeDirectoryIsTheFirst(t *testing.T) {
+	for _, c := range []struct{ value, want string }{
+		{"", ""}, {"/run/web", "/run/web"}, {"/run/web:/run/other", "/run/web"}, {"run/web", ""}, {":/run/web", ""},
+	} {
+		if got := runtimeDirectory([]string{"RUNTIME_DIRECTORY=" + c.value}); got != c.want {
+			t.Errorf("%q: got %q, want %q", c.value, got, c.want)
+		}
+	}
+	if got := runtimeDirectory(nil); got != "" {
+		t.Errorf("not set: got %q, want nothing", got)
+	}
+}

@@ -1,0 +1,65 @@
+package handoff
+
+import (
+	"os"
+	"strings"
+	"testing"
+)
+
+func TestMain(m *testing.M) {
+	startPoller()
+	os.Exit(m.Run())
+}
+
+// startPoller makes the runtime open its epoll descriptors now, so that no
+// test counts them as its own.
+func startPoller() {
+	r, w, err := os.Pipe()
+	if err != nil {
+		panic(err)
+	}
+	r.Close()
+	w.Close()
+}
+
+// checkFDs fails the test if it ends with more or fewer descriptors than now.
+func checkFDs(t *testing.T) {
+	t.Helper()
+	before := countFDs(t)
+	t.Cleanup(func() {
+		if after := countFDs(t); after != before {
+			t.Errorf("got %d open descriptors, want %d as before", after, before)
+		}
+	})
+}
+
+func countFDs(t *testing.T) int {
+	t.Helper()
+	e, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(e)
+}
+
+// lookupIn is os.LookupEnv for a list of entries.
+func lookupIn(env ...string) func(string) (string, bool) {
+	return func(name string) (string, bool) {
+		for _, entry := range env {
+			if v, ok := strings.CutPrefix(entry, name+"="); ok {
+				return v, true
+			}
+		}
+		return "", false
+	}
+}
+
+// checkError wants an error of one line that has want in it.
+func checkError(t *testing.T, name string, err error, want string) {
+	t.Helper()
+	if err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("%s: got %v, want %q in it", name, err, want)
+	} else if strings.Contains(err.Error(), "\n") {
+		t.Errorf("%s: %q is more than one line", name, err)
+	}
+}

@@ -1,0 +1,36 @@
+#!/bin/sh
+# deps.sh [demo] - install the Debian packages that the tests (or the demo alone)
+# need and this machine lacks. A program that is there in another way, such as a
+# newer node, is left alone.
+set -eu
+
+missing=
+need() { # PACKAGE FILE-OR-COMMAND
+	case $2 in
+	/*) [ -e "$2" ] && return ;;
+	*) command -v "$2" >/dev/null && return ;;
+	esac
+	missing="$missing $1"
+}
+
+need systemd /usr/lib/systemd/systemd
+need dbus dbus-daemon
+need util-linux unshare
+need procps pgrep
+if [ "${1:-}" != demo ]; then
+	need gunicorn /usr/bin/gunicorn
+	need nodejs node
+	need gcc gcc
+	need libc6-dev /usr/include/stdio.h
+	need strace strace
+	need debian-archive-keyring /usr/share/keyrings/debian-archive-keyring.gpg
+fi
+[ -n "$missing" ] || exit 0
+
+if [ "$(id -u)" != 0 ]; then
+	echo "deps.sh: not root, and these packages are missing:$missing" >&2
+	exit 1
+fi
+apt-get update -qq
+# shellcheck disable=SC2086 # a list of words
+DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $missing >/dev/null

@@ -1,0 +1,146 @@
+//go:build linux
+
+package integration
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/flipexec/flipexec/integration/rig"
+)
+
+// hanging starts a reload whose new server never says READY=1, and returns once
+// that server runs. done gives the outcome of systemctl reload.
+func hanging(t *testing.T, r *rig.Rig) (done chan error) {
+	t.Helper()
+	install(t, r, unitText(goServer, "Environment=GOHTTP_HANG=1"))
+	done = make(chan error, 1)
+	go func() {
+		_, err := r.Systemctl("reload", "web")
+		done <- err
+	}()
+	rig.WaitFor(t, "the new server runs", 20*time.Second, func() bool {
+		return strings.Contains(r.Journal("web.service"), "generation 2 starting")
+	})
+	return done
+}
+
+// kill sends a signal to the process whose command line matches the pattern.
+func kill(t *testing.T, r *rig.Rig, signal, pattern string) {
+	t.Helper()
+	inRig(t, r, fmt.Sprintf("pkill -%s -f -- '%s'", signal, pattern))
+}
+
+// TestKillingAnyProcessOfAReloadKeepsOldGeneration: invariant I6, before the new
+// generation is ready.
+func TestKillingAnyProcessOfAReloadKeepsOldGeneration(t *testing.T) {
+	for name, pattern := range map[string]string{
+		"launcher":   "^/opt/flipexec/flipexec reload",
+		"new keeper": "^flipexec-keeper 2",
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := boot(t, "host")
+			install(t, r, unitText(goServer))
+			must(t, r, "start", "web")
+			pid := checkAgreement(t, r)
+			before := world(t, r)
+			load := startTraffic(r)
+			done := hanging(t, r)
+			kill(t, r, "KILL", pattern)
+			if err := <-done; err == nil {
+				t.Error("systemctl reload: got success")
+			}
+			awaitOneGeneration(t, r)
+			rig.WaitFor(t, "the world is as before", 10*time.Second, func() bool { return world(t, r) == before })
+			load.stop(t)
+			if got := checkAgreement(t, r); got != pid {
+				t.Errorf("main process: got %d, want %d", got, pid)
+			}
+			install(t, r, unitText(goServer))
+			must(t, r, "reload", "web")
+			if got := checkAgreement(t, r); got == pid {
+				t.Errorf("next reload: main process is still %d", got)
+			}
+		})
+	}
+}
+
+// TestDeadKeeperDoesNotHoldUpItsSuccessor: the previous keeper dies while the new
+// server starts. The commit is done all the same, and the previous server is told
+// to stop by the new keeper.
+func TestDeadKeeperDoesNotHoldUpItsSuccessor(t *testing.T) {
+	r := boot(t, "host")
+	install(t, r, unitText(goServer))
+	must(t, r, "start", "web")
+	pid := checkAgreement(t, r)
+	load := startTraffic(r)
+	install(t, r, unitText(goServer, "Environment=GOHTTP_START_DELAY=2s"))
+	done := make(chan error, 1)
+	go func() {
+		_, err := r.Systemctl("reload", "web")
+		done <- err
+	}()
+	rig.WaitFor(t, "the new server runs", 20*time.Second, func() bool {
+		return strings.Contains(r.Journal("web.service"), "generation 2 starting")
+	})
+	kill(t, r, "KILL", "^flipexec-keeper 1")
+	if err := <-done; err != nil {
+		t.Errorf("systemctl reload: %v", err)
+	}
+	if got := checkAgreement(t, r); got == pid {
+		t.Errorf("main process: still %d", pid)
+	}
+	rig.WaitFor(t, "the previous server is gone", 10*time.Second, func() bool { return len(processes(t, r)) == 2 })
+	load.stop(t)
+	must(t, r, "reload", "web")
+	checkAgreement(t, r)
+}
+
+// TestStoppedKeeperIsTakenOver: the same with a keeper that hangs.
+func TestStoppedKeeperIsTakenOver(t *testing.T) {
+	r := boot(t, "host")
+	install(t, r, unitText(goServer))
+	must(t, r, "start", "web")
+	pid := checkAgreement(t, r)
+	install(t, r, unitText(goServer, "Environment=GOHTTP_START_DELAY=2s"))
+	done := make(chan error, 1)
+	go func() {
+		_, err := r.Systemctl("reload", "web")
+		done <- err
+	}()
+	rig.WaitFor(t, "the new server runs", 20*time.Second, func() bool {
+		return strings.Contains(r.Journal("web.service"), "generation 2 starting")
+	})
+	kill(t, r, "STOP", "^flipexec-keeper 1")
+	if err := <-done; err != nil {
+		t.Errorf("systemctl reload: %v", err)
+	}
+	if got := checkAgreement(t, r); got == pid {
+		t.Errorf("main process: still %d", pid)
+	}
+	must(t, r, "stop", "web")
+	if got := show(r, "Result"); got != "success" && got != "timeout" {
+		t.Errorf("Result: got %q", got)
+	}
+}
+
+// TestReloadWithoutKeeperSaysSo: the server of a dead keeper serves on, and the
+// next reload says what is the matter.
+func TestReloadWithoutKeeperSaysSo(t *testing.T) {
+	r := boot(t, "host")
+	install(t, r, unitText(goServer))
+	must(t, r, "start", "web")
+	pid := checkAgreement(t, r)
+	kill(t, r, "KILL", "^flipexec-keeper 1")
+	if _, err := r.Systemctl("reload", "web"); err == nil {
+		t.Error("systemctl reload: got success")
+	}
+	if j, want := r.Journal("web.service"), "nothing is running"; !strings.Contains(j, want) {
+		t.Errorf("journal: want %q in:\n%s", want, j)
+	}
+	if got := checkAgreement(t, r); got != pid {
+		t.Errorf("main process: got %d, want %d", got, pid)
+	}
+}

@@ -1,0 +1,190 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// flipexec runs the whole program but its exit. No manager is there, so that
+// whatever passes for a start or a reload ends in row 1 of the handoff.
+func flipexec(t *testing.T, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	for _, v := range os.Environ() {
+		name, _, _ := strings.Cut(v, "=")
+		if name == "NOTIFY_SOCKET" || name == "MAINPID" || strings.HasPrefix(name, "FLIPEXEC_") && !strings.HasPrefix(name, "FLIPEXEC_LISTEN") {
+			t.Setenv(name, "") // restores it afterwards
+			os.Unsetenv(name)
+		}
+	}
+	var out, errs bytes.Buffer
+	code = run(append([]string{"flipexec"}, args...), &out, &errs)
+	return code, out.String(), errs.String()
+}
+
+// checkRefusal wants one line on stderr, with want in it, and nothing on stdout.
+func checkRefusal(t *testing.T, args []string, wantCode int, want string) {
+	t.Helper()
+	code, stdout, stderr := flipexec(t, args...)
+	if code != wantCode {
+		t.Errorf("%q: got exit code %d, want %d", args, code, wantCode)
+	}
+	if stdout != "" {
+		t.Errorf("%q: stdout: got %q, want nothing", args, stdout)
+	}
+	if !strings.HasPrefix(stderr, "flipexec: ") || !strings.Contains(stderr, want) || strings.Index(stderr, "\n") != len(stderr)-1 {
+		t.Errorf("%q: stderr: got %q, want one line with %q in it", args, stderr, want)
+	}
+}
+
+func TestUsageErrorIsOneLine(t *testing.T) {
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{nil, "no command; hint: flipexec [options] -- command"},
+		{[]string{"--"}, "no command; hint: flipexec [options] -- command"},
+		{[]string{"--listen", "tcp::80"}, "no command"},
+		{[]string{"server"}, `unknown command "server"; hint: reload or exec, and the server's command behind --`},
+		{[]string{"relaod"}, `unknown command "relaod"; hint: reload or exec`},
+		{[]string{"help"}, `unknown command "help"`},
+		{[]string{"h"}, `unknown command "h"`},
+		{[]string{"server", "--", "x"}, `unknown command "server"`},
+		{[]string{"--nosuch"}, "nosuch; hint: flipexec --help"},
+		{[]string{"--listen"}, "hint: flipexec --help"},
+		{[]string{"--listen", "sctp::80", "--", "x"}, `--listen "sctp::80": unknown network "sctp"`},
+		{[]string{"--listen=", "--", "x"}, `--listen "": unknown network ""`},
+		{[]string{"--pid-file", "run/p", "--", "x"}, `--pid-file "run/p": not absolute`},
+		{[]string{"--ready-timeout", "soon", "--", "x"}, `--ready-timeout "soon": is no duration`},
+		{[]string{"--ready-timeout=", "--", "x"}, `--ready-timeout "": is no duration`},
+		{[]string{"--stop-signal", "NONSENSE", "--", "x"}, `--stop-signal "NONSENSE": is no signal`},
+		{[]string{"--drain-timeout", "-1s", "--", "x"}, `--drain-timeout "-1s": is no duration`},
+		{[]string{"--ignore-sigpipe", "maybe", "--", "x"}, `--ignore-sigpipe "maybe": is neither yes nor no`},
+		{[]string{"reload", "--"}, "reload: no command after --"},
+		{[]string{"reload", "server"}, `unknown command "server"`},
+		{[]string{"reload", "help"}, `unknown command "help"`},
+		{[]string{"reload", "--nosuch"}, "nosuch; hint: flipexec --help"},
+		{[]string{"reload", "--listen", "tcp:80"}, `--listen "tcp:80": missing port`},
+		{[]string{"--pid-file", "run/p", "reload"}, `--pid-file "run/p": not absolute`},
+		{[]string{"--pid-file", "/run/p", "reload", "--pid-file", "/run/q"}, "--pid-file stands before and behind the command"},
+		{[]string{"--listen", "tcp::1", "reload", "--listen", "tcp::2"}, "--listen stands before and behind the command"},
+		{[]string{"exec"}, "exec: no command; hint: flipexec exec [options] -- command"},
+		{[]string{"exec", "--"}, "exec: no command"},
+		{[]string{"exec", "server"}, `unknown command "server"`},
+		{[]string{"exec", "--pid-file", "/run/p", "--", "x"}, "pid-file; hint: flipexec --help"},
+		{[]string{"exec", "--listen", "http", "--", "x"}, `--listen "http": unknown network "http"`},
+	} {
+		checkRefusal(t, c.args, 2, c.want)
+	}
+}
+
+func TestBadVariableIsAUsageErrorOfEveryCommand(t *testing.T) {
+	t.Setenv("FLIPEXEC_LISTEN", "tcp::80 sctp::80")
+	for _, args := range [][]string{{"--", "x"}, {"reload"}, {"exec", "--", "x"}} {
+		checkRefusal(t, args, 2, `FLIPEXEC_LISTEN="tcp::80 sctp::80": unknown network "sctp"`)
+	}
+}
+
+// What the command line means shows in what is missing for it.
+func TestCommandLineMeansWhatItSays(t *testing.T) {
+	const isStart, isReload = "start: no NOTIFY_SOCKET", "reload: not started by the manager"
+	for _, c := range []struct {
+		name string
+		args []string
+		code int
+		want string
+	}{
+		{"start", []string{"--", "server"}, 1, isStart},
+		{"server called reload", []string{"--listen", "tcp::80", "--", "reload"}, 1, isStart},
+		{"server called help", []string{"--", "help"}, 1, isStart},
+		{"server called --help", []string{"--", "--help"}, 1, isStart},
+		{"server with a second --", []string{"--", "server", "--", "reload"}, 1, isStart},
+		{"reload", []string{"reload"}, 1, isReload},
+		{"reload with another command", []string{"reload", "--", "server"}, 1, isReload},
+		{"reload with options behind it", []string{"reload", "--stop-signal", "QUIT"}, 1, isReload},
+		{"reload with options before it", []string{"--stop-signal", "QUIT", "reload"}, 1, isReload},
+		{"reload with options on both sides", []string{"--stop-signal", "QUIT", "reload", "--listen", "tcp::1"}, 1, isReload},
+		{"exec of a server called reload", []string{"exec", "--", "reload-nosuch"}, 127, `exec: command "reload-nosuch": not found`},
+		{"exec of a server called --version", []string{"exec", "--", "--version"}, 127, `exec: command "--version": not found`},
+		{"exec of a file that is none", []string{"exec", "--", "/etc/passwd"}, 126, `exec: command "/etc/passwd": permission denied`},
+		{"comma in a path", []string{"--listen", "unix:/run/a,b", "--", "server"}, 1, isStart},
+		{"several listeners", []string{"--listen", "tcp::1", "--listen", "udp::1", "--", "server"}, 1, isStart},
+	} {
+		t.Run(c.name, func(t *testing.T) { checkRefusal(t, c.args, c.code, c.want) })
+	}
+}
+
+func TestHelpIsTheUsageOnStdout(t *testing.T) {
+	for _, args := range [][]string{{"--help"}, {"-h"}, {"reload", "--help"}, {"exec", "--help"}, {"--help", "--", "server"}} {
+		code, stdout, stderr := flipexec(t, args...)
+		if code != 0 || stdout != usage || stderr != "" {
+			t.Errorf("%q: got exit code %d, stdout %q, stderr %q, want 0, the usage, nothing", args, code, stdout, stderr)
+		}
+	}
+}
+
+func TestVersionIsOneLineOnStdout(t *testing.T) {
+	version = "1.2.3"
+	defer func() { version = "" }()
+	code, stdout, stderr := flipexec(t, "--version")
+	if want := "flipexec 1.2.3\n"; code != 0 || stdout != want || stderr != "" {
+		t.Errorf("got exit code %d, stdout %q, stderr %q, want 0, %q, nothing", code, stdout, stderr, want)
+	}
+	version = ""
+	if code, stdout, _ = flipexec(t, "--version"); code != 0 || !strings.HasPrefix(stdout, "flipexec ") || strings.TrimSpace(stdout) == "flipexec" {
+		t.Errorf("from the build: got exit code %d, stdout %q, want a version", code, stdout)
+	}
+}
+
+func TestCommandLineIsCutAtTheFirstDashes(t *testing.T) {
+	for _, c := range []struct{ args, own, command []string }{
+		{[]string{"f", "a"}, []string{"f", "a"}, nil},
+		{[]string{"f", "--"}, []string{"f"}, []string{}},
+		{[]string{"f", "a", "--", "b", "--", "c"}, []string{"f", "a"}, []string{"b", "--", "c"}},
+	} {
+		own, command := cut(c.args)
+		if !slices.Equal(own, c.own) || !slices.Equal(command, c.command) || (command == nil) != (c.command == nil) {
+			t.Errorf("%q: got %q, %q, want %q, %q", c.args, own, command, c.own, c.command)
+		}
+	}
+}
+
+func TestUsageNamesEveryOption(t *testing.T) {
+	for _, flag := range append(newApp(nil, &bytes.Buffer{}).Flags, newApp(nil, &bytes.Buffer{}).Commands[0].Flags...) {
+		if name := "  --" + flag.Names()[0]; !strings.Contains(usage, name) {
+			t.Errorf("%q is missing", name)
+		}
+	}
+	for _, line := range strings.Split(usage, "\n") {
+		if len(line) > 84 {
+			t.Errorf("%d columns: %q", len(line), line)
+		}
+	}
+}
+
+func TestReadmeHasTheSameUsage(t *testing.T) {
+	b, err := os.ReadFile("README.md")
+	if errors.Is(err, fs.ErrNotExist) {
+		t.Skip("there is no README.md")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, ok := strings.Cut(string(b), "\n## Usage\n")
+	if !ok {
+		t.Fatal("there is no section Usage")
+	}
+	_, block, ok := strings.Cut(section, "\n```")
+	if !ok {
+		t.Fatal("there is no code block in section Usage")
+	}
+	_, block, _ = strings.Cut(block, "\n") // the language
+	block, _, _ = strings.Cut(block, "```")
+	if block != usage {
+		t.Errorf("got:\n%s\nwant:\n%s", block, usage)
+	}
+}
