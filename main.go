@@ -43,6 +43,7 @@ func cut(args []string) (own, command []string) {
 }
 
 func newApp(command []string, stdout io.Writer) *cli.App {
+	all := []string{"listen", "pid-file", "ready-timeout", "stop-signal", "drain-timeout", "ignore-sigpipe"}
 	app := &cli.App{
 		Name:                      "flipexec",
 		Writer:                    stdout,
@@ -53,27 +54,23 @@ func newApp(command []string, stdout io.Writer) *cli.App {
 		CustomAppHelpTemplate:     usage,
 		ExitErrHandler:            func(*cli.Context, error) {}, // run decides
 		OnUsageError:              usageError,
-		Flags: append(flags("listen", "pid-file", "ready-timeout", "stop-signal", "drain-timeout", "ignore-sigpipe"),
+		Flags: append(flags(all...),
 			&cli.BoolFlag{Name: "version"}),
 		Action: func(c *cli.Context) error {
 			if c.Bool("version") {
 				_, err := fmt.Fprintln(stdout, "flipexec", versionText())
 				return err
 			}
-			return start(c, command)
+			return action(start).run("start", command)(c)
 		},
 		Commands: []*cli.Command{{
-			Name:  "reload",
-			Flags: flags("listen", "pid-file", "ready-timeout", "stop-signal", "drain-timeout", "ignore-sigpipe"),
-			Action: func(c *cli.Context) error {
-				return reload(c, command)
-			},
+			Name:   "reload",
+			Flags:  flags(all...),
+			Action: action(reload).run("reload", command),
 		}, {
-			Name:  "exec",
-			Flags: flags("listen", "ignore-sigpipe"),
-			Action: func(c *cli.Context) error {
-				return execute(c, command)
-			},
+			Name:   "exec",
+			Flags:  flags("listen", "ignore-sigpipe"),
+			Action: action(execute).run("exec", command),
 		}},
 	}
 	for _, cmd := range app.Commands {
@@ -94,56 +91,49 @@ func flags(names ...string) (fs []cli.Flag) {
 	return fs
 }
 
-func start(c *cli.Context, command []string) error {
-	if err := noMore(c); err != nil {
-		return err
+// An action does what one command says.
+type action func(settings []handoff.Setting, command []string) error
+
+// run reads the options for do, and says in errors which command it was.
+func (do action) run(name string, command []string) cli.ActionFunc {
+	return func(c *cli.Context) error {
+		if err := noMore(c); err != nil {
+			return err
+		}
+		s, err := settings(c)
+		if err != nil {
+			return err
+		}
+		if err := do(s, command); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		return nil
 	}
-	s, err := settings(c)
-	if err != nil {
-		return err
-	}
+}
+
+func start(settings []handoff.Setting, command []string) error {
 	if len(command) == 0 {
 		return usageErrorf("no command; hint: flipexec [options] -- command, see flipexec --help")
 	}
-	if err := handoff.Start(s, command); err != nil {
-		return fmt.Errorf("start: %w", err)
-	}
-	return nil
+	return handoff.Start(settings, command)
 }
 
-func reload(c *cli.Context, command []string) error {
-	if err := noMore(c); err != nil {
-		return err
-	}
-	s, err := settings(c)
-	if err != nil {
-		return err
-	}
+func reload(settings []handoff.Setting, command []string) error {
 	if command != nil && len(command) == 0 {
-		return usageErrorf("reload: no command after --; hint: leave -- out to keep the command")
+		return usageErrorf("no command after --; hint: leave -- out to keep the command")
 	}
-	if err := handoff.Reload(s, command); err != nil {
-		return fmt.Errorf("reload: %w", err)
-	}
-	return nil
+	return handoff.Reload(settings, command)
 }
 
-func execute(c *cli.Context, command []string) error {
-	if err := noMore(c); err != nil {
-		return err
-	}
-	s, err := settings(c)
-	if err != nil {
-		return err
-	}
+func execute(settings []handoff.Setting, command []string) error {
 	if len(command) == 0 {
-		return usageErrorf("exec: no command; hint: flipexec exec [options] -- command")
+		return usageErrorf("no command; hint: flipexec exec [options] -- command")
 	}
-	o, err := handoff.ParseOptions(s, os.LookupEnv)
+	o, err := handoff.ParseOptions(settings, os.LookupEnv)
 	if err != nil {
 		return err
 	}
-	return fmt.Errorf("exec: %w", handoff.Exec(o, command)) // comes back only with an error
+	return handoff.Exec(o, command) // comes back only with an error
 }
 
 // noMore refuses words that are neither options nor behind "--".

@@ -196,7 +196,7 @@ func TestRenamedSocketIsStillOurs(t *testing.T) {
 func TestDuplicateNameIsRefused(t *testing.T) {
 	checkFDs(t)
 	_, err := activation.Gather(parseAll(t, "a=tcp:127.0.0.1:0", "tcp:127.0.0.1:0", "tcp:127.0.0.1:0", "a=udp:127.0.0.1:0"), nil)
-	want := `listen "a=udp:127.0.0.1:0": duplicate name "a"`
+	want := `listen: duplicate name "a"`
 	if err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}

@@ -43,7 +43,7 @@ func (p *Passed) Names() []string {
 // descriptor; closing it leaves a unix socket's path alone, which belongs to
 // whoever bound it.
 func (p *Passed) Listener(name string) (net.Listener, error) {
-	l, err := take(p, name, net.FileListener)
+	l, err := take(p, name, Socket.checkListens, net.FileListener)
 	if u, ok := l.(*net.UnixListener); ok {
 		u.SetUnlinkOnClose(false)
 	}
@@ -53,7 +53,7 @@ func (p *Passed) Listener(name string) (net.Listener, error) {
 // PacketConn takes the first socket called name. The connection owns its
 // descriptor.
 func (p *Passed) PacketConn(name string) (net.PacketConn, error) {
-	return take(p, name, net.FilePacketConn)
+	return take(p, name, Socket.checkDatagram, net.FilePacketConn)
 }
 
 // Close closes what was not taken.
@@ -65,11 +65,15 @@ func (p *Passed) Close() {
 }
 
 // take turns the first socket called name into a T. The socket leaves p only if
-// that worked, so that a wrong guess at its kind can be mended.
-func take[T any](p *Passed, name string, convert func(*os.File) (T, error)) (t T, err error) {
+// that worked, so that a wrong guess at its kind can be mended. check comes first,
+// because package net takes a unix socket of any type for either.
+func take[T any](p *Passed, name string, check func(Socket) error, convert func(*os.File) (T, error)) (t T, err error) {
 	for i, s := range p.sockets {
 		if s.Name != name {
 			continue
+		}
+		if err := check(s); err != nil {
+			return t, fmt.Errorf("socket %q: %w", name, err)
 		}
 		f, err := s.file()
 		if err != nil {

@@ -36,8 +36,8 @@ type Set struct {
 // After an error nothing is left of what Gather made. Descriptors in inherited
 // stay the caller's, those in Bound become the caller's.
 func Gather(specs []Spec, inherited []Socket) (Set, error) {
-	if err := checkUnique(specs); err != nil {
-		return Set{}, err
+	if err := CheckNames(specs); err != nil {
+		return Set{}, fmt.Errorf("listen: %w", err)
 	}
 	var set Set
 	taken := make([]bool, len(inherited))
@@ -80,11 +80,12 @@ func (s Set) Undo() {
 	}
 }
 
-func checkUnique(specs []Spec) error {
+// CheckNames refuses two specs of one name: the server could not tell them apart.
+func CheckNames(specs []Spec) error {
 	seen := map[string]bool{}
 	for _, s := range specs {
 		if s.Name != "" && seen[s.Name] {
-			return fmt.Errorf("listen %q: duplicate name %q", s, s.Name)
+			return fmt.Errorf("duplicate name %q", s.Name)
 		}
 		seen[s.Name] = true
 	}

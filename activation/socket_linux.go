@@ -1,6 +1,7 @@
 package activation
 
 import (
+	"errors"
 	"fmt"
 	"os"
 
@@ -72,6 +73,30 @@ func haveIPv6() bool {
 	}
 	unix.Close(fd)
 	return true
+}
+
+// checkListens refuses what does not accept connections.
+func (s Socket) checkListens() error {
+	accepts, err := unix.GetsockoptInt(s.FD, unix.SOL_SOCKET, unix.SO_ACCEPTCONN)
+	if err != nil {
+		return os.NewSyscallError("getsockopt SO_ACCEPTCONN", err)
+	}
+	if accepts == 0 {
+		return errors.New("does not listen")
+	}
+	return nil
+}
+
+// checkDatagram refuses what has connections.
+func (s Socket) checkDatagram() error {
+	typ, err := unix.GetsockoptInt(s.FD, unix.SOL_SOCKET, unix.SO_TYPE)
+	if err != nil {
+		return os.NewSyscallError("getsockopt SO_TYPE", err)
+	}
+	if typ == unix.SOCK_STREAM || typ == unix.SOCK_SEQPACKET {
+		return errors.New("is no datagram socket")
+	}
+	return nil
 }
 
 // file is a duplicate of the descriptor, the caller's to close.

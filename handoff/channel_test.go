@@ -24,8 +24,9 @@ func transfer(t *testing.T, m message) (message, error) {
 	a, b := channels(t)
 	sent := make(chan error, 1)
 	go func() {
-		sent <- a.send(m)
+		err := a.send(m)
 		a.close()
+		sent <- err
 	}()
 	got, err := b.receive()
 	b.close() // a sender that still waits gets an error

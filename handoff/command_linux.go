@@ -12,6 +12,9 @@ import (
 // is searched in PATH, afresh at every start. A file that is there but cannot be
 // executed is ExitCannotRun, as in a shell.
 func lookPath(name string, env []string) (string, error) {
+	if name == "" {
+		return "", commandError(name, unix.ENOENT)
+	}
 	if strings.Contains(name, "/") {
 		return name, commandError(name, executable(name))
 	}

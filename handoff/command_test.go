@@ -40,6 +40,7 @@ func TestCommandIsLookedUpAsAShellDoes(t *testing.T) {
 		{"not found", "nosuch", path, "", ExitNotFound},
 		{"absolute, not found", dir + "/nosuch", path, dir + "/nosuch", ExitNotFound},
 		{"below a file", server + "/x", path, server + "/x", ExitNotFound},
+		{"empty", "", path, "", ExitNotFound},
 		{"no PATH", "server", "", "", ExitNotFound},
 		{"not executable", "readme", path, "", ExitCannotRun},
 		{"absolute, not executable", dir + "/plain/readme", path, dir + "/plain/readme", ExitCannotRun},

@@ -92,6 +92,14 @@ func TestKeeperServesOneReloadAtATime(t *testing.T) {
 	}
 }
 
-func TestAnswerThatIsNoRefusalIsAnError(t *testing.T) {
+func TestRefusalIsNeverASuccess(t *testing.T) {
+	for _, code := range []string{"", "x", "0", "-1", "256"} {
+		m := message{kind: msgRefused}
+		m.add("reason", "no")
+		m.add("code", code)
+		if got := ExitCode(refusal(m)); got != ExitFailed {
+			t.Errorf("code %q: got exit code %d, want %d", code, got, ExitFailed)
+		}
+	}
 	checkError(t, "other kind", refusal(message{kind: "hello"}), `control socket: message "hello" was not expected`)
 }

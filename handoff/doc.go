@@ -17,7 +17,7 @@
 //	 3  L2 K1   connect, compare versions                      launcher.go
 //	 4  K1 L2   sockets, command, options                      events_linux.go, estate.go
 //	 5  L2      finds or binds what is declared                package activation
-//	 6  L2      starts K2                                      launcher.go
+//	 6  L2      starts K2                                      birth.go
 //	 7  K2      makes the notify path, starts S2               keeper.go, stage_linux.go
 //	 8  K2      waits until S2 says READY=1                    keepernotify.go
 //	 9  L2      PID file, main PID, barrier                    publish.go

@@ -91,8 +91,9 @@ func estateFrom(m *message) (e estate, err error) {
 			e.Dropped = append(e.Dropped, activation.Socket{Name: f.value, FD: -1})
 			last = &e.Dropped[len(e.Dropped)-1]
 		case "@server":
-			e.Server.fd = f.take()
-			e.Server.pid, err = strconv.Atoi(f.value)
+			if e.Server.pid, err = strconv.Atoi(f.value); err == nil {
+				e.Server.fd = f.take()
+			}
 		case "spec", "file":
 			err = describe(last, f)
 		case "watchdog":
@@ -138,7 +139,7 @@ func (e estate) close() {
 	for _, s := range e.Sockets {
 		s.Close()
 	}
-	if e.Control.Spec != "" {
+	if e.Control.FD > 0 { // 0 is ours, and no socket of an estate
 		e.Control.Close()
 	}
 	e.Server.close()

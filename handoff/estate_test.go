@@ -63,6 +63,13 @@ func full(t *testing.T) estate {
 	return e
 }
 
+func closeEstate(e estate) {
+	for _, s := range append(e.Sockets, e.Control) {
+		s.Close()
+	}
+	e.Server.close()
+}
+
 // travel sends an estate through a channel.
 func travel(t *testing.T, e estate) (estate, error) {
 	t.Helper()
@@ -105,7 +112,7 @@ func TestEstateComesBackAsItWas(t *testing.T) {
 		if e.Server.pid != 0 && !got.Server.running() {
 			t.Errorf("%s: the server's pidfd is of no running process", name)
 		}
-		got.close()
+		closeEstate(got)
 	}
 }
 
@@ -119,7 +126,7 @@ func TestThousandSocketsArriveInOrder(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer got.close()
+	defer closeEstate(got)
 	if !reflect.DeepEqual(identify(t, got), identify(t, e)) {
 		t.Error("they are others, or in another order")
 	}
@@ -187,5 +194,5 @@ func TestUnknownFieldsOfALaterVersionAreIgnored(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	back.close()
+	closeEstate(back)
 }

@@ -3,7 +3,6 @@ package handoff
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"strconv"
 	"time"
@@ -11,7 +10,6 @@ import (
 	"github.com/flipexec/flipexec/activation"
 	"github.com/flipexec/flipexec/notify"
 	"github.com/flipexec/flipexec/pidfile"
-	"golang.org/x/sys/unix"
 )
 
 // publishTime bounds the time in which the manager must take a message and
@@ -151,11 +149,14 @@ func (l *launcher) meetPredecessor() error {
 
 // refusal is what a peer said instead of the answer.
 func refusal(m message) error {
-	code, err := strconv.Atoi(m.get("code"))
-	if err != nil || m.get("reason") == "" {
+	if m.get("reason") == "" {
 		return fmt.Errorf("control socket: message %q was not expected", m.kind)
 	}
-	return &Error{code, errors.New(m.get("reason"))}
+	code, err := strconv.ParseUint(m.get("code"), 10, 8)
+	if err != nil || code == 0 {
+		code = ExitFailed
+	}
+	return &Error{int(code), errors.New(m.get("reason"))}
 }
 
 // prepare finds everything wrong that can be found before anything is made.
@@ -190,115 +191,4 @@ func (l *launcher) gather() error {
 	set, err := activation.Gather(l.options.Listen, l.inherited)
 	l.Sockets, l.Bound, l.Dropped = set.Sockets, set.Bound, set.Dropped
 	return err
-}
-
-// startKeeper is row 6.
-func (l *launcher) startKeeper() error {
-	ours, theirs, err := newChannelPair()
-	if err != nil {
-		return err
-	}
-	defer theirs.close()
-	argv := []string{keeperRole, strconv.Itoa(l.Generation)}
-	if l.keeper, err = spawn(argv, l.env, []int{0, 1, 2, theirs.fd}); err != nil {
-		ours.close()
-		return err
-	}
-	l.keeperChannel = ours
-	m := message{kind: msgStart}
-	l.estate.appendTo(&m)
-	m.add("manager", value(l.env, "NOTIFY_SOCKET"))
-	m.add("directory", l.dir)
-	m.add("private", strconv.FormatBool(l.private))
-	if l.predecessor != nil {
-		m.addFD("predecessor", "", l.predecessor.fd)
-		m.addFD("previous", strconv.Itoa(l.previous.pid), l.previous.fd)
-	}
-	return l.keeperChannel.send(m)
-}
-
-// awaitReady is rows 7 and 8.
-func (l *launcher) awaitReady() error {
-	deadline := time.Now().Add(l.options.ReadyTimeout + grace) // the keeper's own comes first
-	for {
-		m, err := l.hear(deadline)
-		if err != nil {
-			return err
-		}
-		defer m.close()
-		switch m.kind {
-		case msgStarted, msgReady:
-			if err := l.takeServer(&m); err != nil || m.kind == msgReady {
-				return err
-			}
-		case msgNotify:
-			if more := l.pass(m.get("text")); time.Now().Add(more).After(deadline) {
-				deadline = time.Now().Add(more)
-			}
-		case msgFailed:
-			return refusal(m)
-		}
-	}
-}
-
-// takeServer holds the process that the keeper reports.
-func (l *launcher) takeServer(m *message) (err error) {
-	l.server.close()
-	l.server.fd = m.takeFD("server")
-	if l.server.pid, err = strconv.Atoi(m.get("@server")); err != nil || l.server.fd < 0 {
-		l.server = process{}
-		return fmt.Errorf("keeper: message %q without a server", m.kind)
-	}
-	return nil
-}
-
-// pass tells the manager how the start goes on, and returns for how long the
-// keeper may be silent if the server asked for more time.
-func (l *launcher) pass(text string) time.Duration {
-	m, err := notify.Parse([]byte(text))
-	if err != nil {
-		return 0
-	}
-	if status, ok := m.Get("STATUS"); ok {
-		l.status = status
-		l.tellManager(notify.Message{{Key: "STATUS", Value: fmt.Sprintf("generation %d starting: %s", l.Generation, status)}})
-	}
-	extend, _ := m.Get("EXTEND_TIMEOUT_USEC")
-	usec, err := strconv.ParseInt(extend, 10, 53)
-	if err != nil {
-		return 0
-	}
-	more := time.Duration(usec)*time.Microsecond + grace
-	l.askForTime(more + 3*publishTime) // best effort: without it the manager ends the reload
-	return more
-}
-
-// tellManager sends what may be lost.
-func (l *launcher) tellManager(m notify.Message) {
-	if err := l.manager.Send(m, time.Now().Add(publishTime)); err != nil {
-		say("notify manager: %v", err)
-	}
-}
-
-// hear is the keeper's next message.
-func (l *launcher) hear(deadline time.Time) (message, error) {
-	fds := []unix.PollFd{{Fd: int32(l.keeperChannel.fd), Events: unix.POLLIN}}
-	for {
-		left := time.Until(deadline)
-		if left <= 0 {
-			return message{}, errors.New("its keeper does not answer")
-		}
-		n, err := unix.Poll(fds, int(left.Milliseconds())+1)
-		if err != nil && err != unix.EINTR {
-			return message{}, os.NewSyscallError("poll", err)
-		}
-		if n > 0 {
-			break
-		}
-	}
-	m, err := l.keeperChannel.receive()
-	if errors.Is(err, io.EOF) || errors.Is(err, unix.ECONNRESET) {
-		return m, errors.New("its keeper died")
-	}
-	return m, err
 }

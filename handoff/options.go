@@ -147,7 +147,7 @@ func (o *Options) setListen(text string) error {
 		return err
 	}
 	o.Listen = append(o.Listen, spec)
-	return nil
+	return activation.CheckNames(o.Listen)
 }
 
 func (o *Options) setPIDFile(path string) error {

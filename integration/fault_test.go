@@ -11,11 +11,11 @@ import (
 	"github.com/flipexec/flipexec/integration/rig"
 )
 
-// hanging starts a reload whose new server never says READY=1, and returns once
-// that server runs. done gives the outcome of systemctl reload.
-func hanging(t *testing.T, r *rig.Rig) (done chan error) {
+// beginReload starts a reload with this in the environment of the new server, and
+// returns once that runs. done gives the outcome of systemctl reload.
+func beginReload(t *testing.T, r *rig.Rig, environment string) (done chan error) {
 	t.Helper()
-	install(t, r, unitText(goServer, "Environment=GOHTTP_HANG=1"))
+	install(t, r, unitText(goServer, "Environment="+environment))
 	done = make(chan error, 1)
 	go func() {
 		_, err := r.Systemctl("reload", "web")
@@ -47,7 +47,7 @@ func TestKillingAnyProcessOfAReloadKeepsOldGeneration(t *testing.T) {
 			pid := checkAgreement(t, r)
 			before := world(t, r)
 			load := startTraffic(r)
-			done := hanging(t, r)
+			done := beginReload(t, r, "GOHTTP_HANG=1")
 			kill(t, r, "KILL", pattern)
 			if err := <-done; err == nil {
 				t.Error("systemctl reload: got success")
@@ -76,15 +76,7 @@ func TestDeadKeeperDoesNotHoldUpItsSuccessor(t *testing.T) {
 	must(t, r, "start", "web")
 	pid := checkAgreement(t, r)
 	load := startTraffic(r)
-	install(t, r, unitText(goServer, "Environment=GOHTTP_START_DELAY=2s"))
-	done := make(chan error, 1)
-	go func() {
-		_, err := r.Systemctl("reload", "web")
-		done <- err
-	}()
-	rig.WaitFor(t, "the new server runs", 20*time.Second, func() bool {
-		return strings.Contains(r.Journal("web.service"), "generation 2 starting")
-	})
+	done := beginReload(t, r, "GOHTTP_START_DELAY=2s")
 	kill(t, r, "KILL", "^flipexec-keeper 1")
 	if err := <-done; err != nil {
 		t.Errorf("systemctl reload: %v", err)
@@ -104,15 +96,7 @@ func TestStoppedKeeperIsTakenOver(t *testing.T) {
 	install(t, r, unitText(goServer))
 	must(t, r, "start", "web")
 	pid := checkAgreement(t, r)
-	install(t, r, unitText(goServer, "Environment=GOHTTP_START_DELAY=2s"))
-	done := make(chan error, 1)
-	go func() {
-		_, err := r.Systemctl("reload", "web")
-		done <- err
-	}()
-	rig.WaitFor(t, "the new server runs", 20*time.Second, func() bool {
-		return strings.Contains(r.Journal("web.service"), "generation 2 starting")
-	})
+	done := beginReload(t, r, "GOHTTP_START_DELAY=2s")
 	kill(t, r, "STOP", "^flipexec-keeper 1")
 	if err := <-done; err != nil {
 		t.Errorf("systemctl reload: %v", err)

@@ -204,3 +204,23 @@ MemoryDenyWriteExecute=yes
 LockPersonality=yes
 RemoveIPC=yes
 UMask=0077`
+
+// TestOwnDeadlineComesFirst: systemd's start timeout, which is shorter than ours,
+// does not cut a start or a reload off, and the server can ask for more time.
+func TestOwnDeadlineComesFirst(t *testing.T) {
+	for name, unit := range map[string]string{
+		"slow server":      unitText(goServer, "TimeoutStartSec=1s", "Environment=GOHTTP_START_DELAY=3s"),
+		"server that asks": unitText(`/bin/sh -c 'systemd-notify EXTEND_TIMEOUT_USEC=9000000; sleep 3; systemd-notify --ready; exec sleep 1000'`, "TimeoutStartSec=1s", "Environment=FLIPEXEC_READY_TIMEOUT=1s"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := boot(t, "host")
+			install(t, r, unit)
+			must(t, r, "start", "web")
+			pid := mainPID(t, r)
+			must(t, r, "reload", "web")
+			if got := mainPID(t, r); got == pid || got != pidFile(t, r) {
+				t.Errorf("main process: got %d, was %d, PID file %d", got, pid, pidFile(t, r))
+			}
+		})
+	}
+}
