@@ -154,6 +154,9 @@ func settings(c *cli.Context) ([]handoff.Setting, error) {
 			continue
 		}
 		for _, name := range level.LocalFlagNames() {
+			if name == "version" {
+				return nil, usageErrorf("--version stands alone")
+			}
 			values := []string{level.String(name)}
 			if name == "listen" {
 				values = level.StringSlice(name)

@@ -2,13 +2,15 @@ package main
 
 // usage is what --help prints, and the README's section "Usage".
 const usage = `Usage:
-  flipexec [options] -- command [argument ...]    start a server
-  flipexec reload [options] [-- command ...]      replace it; the exit status says whether
-  flipexec exec [options] -- command ...          open the sockets and become the command
+  flipexec [options] -- command [argument ...]   start a server
+  flipexec reload [options] [-- command ...]     replace it; the exit status
+                                                 says whether that worked
+  flipexec exec [options] -- command ...         open the sockets and become
+                                                 the command
 
 Options:
-  --listen SPEC           a socket for the server; repeatable, in the order of its
-                          descriptors from 3 on. SPEC is [NAME=]NETWORK:ADDRESS:
+  --listen SPEC           a socket for the server; repeatable, in the order of
+                          its descriptors from 3 on. [NAME=]NETWORK:ADDRESS:
                           tcp::80  http=tcp:127.0.0.1:8080  udp:[::1]:53
                           unix:/run/app.sock  unix:@name
                           (tcp4, tcp6, udp4, udp6, unixgram, unixpacket)
@@ -22,7 +24,7 @@ Options:
 
 A reload keeps the command and the options of the running server unless its own
 line says otherwise. Each option can be given in the environment as well:
-FLIPEXEC_LISTEN (several specs with blanks between), FLIPEXEC_PID_FILE, and so on.
+FLIPEXEC_LISTEN (several specs with blanks between), FLIPEXEC_PID_FILE, ...
 
 Exit status: 0 done; 1 it failed and nothing has changed; 2 usage; 3 another
 handoff is under way; 4 nothing is running; 126 the command cannot be run;

@@ -131,7 +131,8 @@ var (
 )
 
 // removeStale unlinks the socket at path if nobody serves it any more: connect(2)
-// to a unix socket that no process holds is refused.
+// to a unix socket that no process holds is refused. (So is one to a socket that
+// is bound and does not listen yet; nobody can tell these two apart.)
 func removeStale(path string, typ int) error {
 	var before, now unix.Stat_t
 	if err := unix.Lstat(path, &before); err != nil {

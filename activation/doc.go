@@ -11,7 +11,9 @@
 // Every descriptor is close-on-exec from birth and stays with the [Socket]
 // that names it; whoever holds the Socket closes it. O_NONBLOCK belongs to the
 // open file description, which all generations of a server share: it is set
-// once, where [Bind] creates a socket, and never touched afterwards.
+// once, where [Bind] creates a socket, and never touched by whoever passes
+// sockets on. Package net sets it on what [Passed] turns into a listener or a
+// packet connection.
 //
 // The package works on Linux only.
 package activation

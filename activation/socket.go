@@ -39,17 +39,14 @@ func Gather(specs []Spec, inherited []Socket) (Set, error) {
 	if err := CheckNames(specs); err != nil {
 		return Set{}, fmt.Errorf("listen: %w", err)
 	}
+	matches, taken, err := match(specs, inherited)
+	if err != nil {
+		return Set{}, err
+	}
 	var set Set
-	taken := make([]bool, len(inherited))
-	for _, spec := range specs {
-		i, err := find(spec, inherited, taken)
-		if err != nil {
-			set.Undo()
-			return Set{}, err
-		}
-		if i >= 0 {
-			taken[i] = true
-			set.Sockets = append(set.Sockets, declare(inherited[i], spec))
+	for i, spec := range specs {
+		if m := matches[i]; m >= 0 {
+			set.Sockets = append(set.Sockets, declare(inherited[m], spec))
 			continue
 		}
 		s, err := Bind(spec)
@@ -92,25 +89,49 @@ func CheckNames(specs []Spec) error {
 	return nil
 }
 
-// find is the index of the inherited socket that spec means, or -1.
-func find(spec Spec, inherited []Socket, taken []bool) (int, error) {
-	byName := -1
-	for i, s := range inherited {
-		if taken[i] || !spec.sameKind(s.FD) {
-			continue
-		}
-		same, err := spec.sameAddress(s.FD)
-		if err != nil {
-			return -1, err
-		}
-		if same || s.Spec == spec.String() {
-			return i, nil
-		}
-		if byName < 0 && s.Spec == "" && spec.Name != "" && s.Name == spec.Name {
-			byName = i
+// match finds for each spec the index of the inherited socket that it means, or
+// -1. What a socket was bound from goes before its address, and that before its
+// name, so that no spec takes away what another one has the better claim to.
+func match(specs []Spec, inherited []Socket) (matches []int, taken []bool, err error) {
+	matches, taken = make([]int, len(specs)), make([]bool, len(inherited))
+	for i := range matches {
+		matches[i] = -1
+	}
+	for _, means := range []func(Spec, Socket) (bool, error){Spec.made, Spec.hasAddress, Spec.hasName} {
+		for i, spec := range specs {
+			for j, s := range inherited {
+				if matches[i] >= 0 || taken[j] {
+					continue
+				}
+				ok, err := means(spec, s)
+				if err != nil {
+					return nil, nil, err
+				}
+				if ok {
+					matches[i], taken[j] = j, true
+				}
+			}
 		}
 	}
-	return byName, nil
+	return matches, taken, nil
+}
+
+// made reports whether the socket was bound from this very spec: the only claim
+// to a port that the kernel chose.
+func (s Spec) made(sock Socket) (bool, error) { return sock.Spec == s.String(), nil }
+
+// hasAddress reports whether the socket is of the spec's kind and address.
+func (s Spec) hasAddress(sock Socket) (bool, error) {
+	if !s.sameKind(sock.FD) {
+		return false, nil
+	}
+	return s.sameAddress(sock.FD)
+}
+
+// hasName reports whether the socket is one of systemd's, of the spec's name and
+// kind.
+func (s Spec) hasName(sock Socket) (bool, error) {
+	return sock.Spec == "" && s.Name != "" && s.Name == sock.Name && s.sameKind(sock.FD), nil
 }
 
 // declare is s under the name that spec gives it. A socket from systemd stays
