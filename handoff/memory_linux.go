@@ -21,11 +21,14 @@ func releaseText() {
 	if err != nil {
 		return
 	}
+	var ranges [][2]uintptr // all of them first: parsing needs pages, too
 	for _, line := range strings.Split(string(maps), "\n") {
-		from, to, ok := readOnlyMapping(line, program)
-		if ok {
-			unix.Syscall(unix.SYS_MADVISE, from, to-from, unix.MADV_DONTNEED) // best effort
+		if from, to, ok := readOnlyMapping(line, program); ok {
+			ranges = append(ranges, [2]uintptr{from, to - from})
 		}
+	}
+	for _, r := range ranges {
+		unix.Syscall(unix.SYS_MADVISE, r[0], r[1], unix.MADV_DONTNEED) // best effort
 	}
 }
 
