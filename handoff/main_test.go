@@ -42,18 +42,6 @@ func countFDs(t *testing.T) int {
 	return len(e)
 }
 
-// lookupIn is os.LookupEnv for a list of entries.
-func lookupIn(env ...string) func(string) (string, bool) {
-	return func(name string) (string, bool) {
-		for _, entry := range env {
-			if v, ok := strings.CutPrefix(entry, name+"="); ok {
-				return v, true
-			}
-		}
-		return "", false
-	}
-}
-
 // checkError wants an error of one line that has want in it.
 func checkError(t *testing.T, name string, err error, want string) {
 	t.Helper()
