@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/flipexec/flipexec/notify"
@@ -40,46 +41,56 @@ func (l *launcher) startKeeper() error {
 // awaitReady is rows 7 and 8.
 func (l *launcher) awaitReady() error {
 	deadline := time.Now().Add(l.options.ReadyTimeout + grace) // the keeper's own comes first
-	for {
+	for l.main.pid == 0 {
 		m, err := l.hear(deadline)
 		if err != nil {
 			return err
 		}
-		defer m.close()
-		switch m.kind {
-		case msgStarted, msgReady:
-			if err := l.takeServer(&m); err != nil || m.kind == msgReady {
-				return err
-			}
-		case msgNotify:
-			if more := l.pass(m.get("text")); time.Now().Add(more).After(deadline) {
-				deadline = time.Now().Add(more)
-			}
-		case msgFailed:
-			return refusal(m)
+		more, err := l.heed(&m)
+		m.close()
+		if err != nil {
+			return err
 		}
-	}
-}
-
-// takeServer holds the process that the keeper reports.
-func (l *launcher) takeServer(m *message) (err error) {
-	l.server.close()
-	l.server.fd = m.takeFD("server")
-	if l.server.pid, err = strconv.Atoi(m.get("@server")); err != nil || l.server.fd < 0 {
-		l.server = process{}
-		return fmt.Errorf("keeper: message %q without a server", m.kind)
+		if until := time.Now().Add(more); until.After(deadline) {
+			deadline = until
+		}
 	}
 	return nil
 }
 
-// pass tells the manager how the start goes on, and returns for how long the
-// keeper may be silent if the server asked for more time.
+// heed takes what the keeper reports of the start, and returns for how long it may
+// be silent if the server asked for more time.
+func (l *launcher) heed(m *message) (more time.Duration, err error) {
+	switch m.kind {
+	case msgStarted:
+		l.Server, err = takeServer(m)
+	case msgReady:
+		l.main, err = takeServer(m)
+	case msgNotify:
+		more = l.pass(m.get("text"))
+	case msgFailed:
+		err = refusal(*m)
+	}
+	return more, err
+}
+
+// takeServer takes the process out of a message.
+func takeServer(m *message) (process, error) {
+	pid, err := strconv.Atoi(m.get("@server"))
+	if err != nil {
+		return process{}, fmt.Errorf("keeper: message %q without a server", m.kind)
+	}
+	return process{pid, m.takeFD("server")}, nil
+}
+
+// pass tells the manager how the start goes on.
 func (l *launcher) pass(text string) time.Duration {
 	m, err := notify.Parse([]byte(text))
 	if err != nil {
 		return 0
 	}
 	if status, ok := m.Get("STATUS"); ok {
+		status = clip(status)
 		l.status = status
 		l.tellManager(notify.Message{{Key: "STATUS", Value: fmt.Sprintf("generation %d starting: %s", l.Generation, status)}})
 	}
@@ -91,6 +102,14 @@ func (l *launcher) pass(text string) time.Duration {
 	more := time.Duration(usec)*time.Microsecond + grace
 	l.askForTime(more + 3*publishTime) // best effort: without it the manager ends the reload
 	return more
+}
+
+// clip bounds a status, so that what we add to it never makes a message too long.
+func clip(status string) string {
+	if len(status) <= notify.MaxSize/2 {
+		return status
+	}
+	return strings.ToValidUTF8(status[:notify.MaxSize/2], "")
 }
 
 // tellManager sends what may be lost.

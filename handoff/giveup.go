@@ -42,7 +42,9 @@ func (l *launcher) endKeeper() {
 		}
 	}
 	l.keeper.signal(unix.SIGKILL) // best effort: it has left, or does not answer
-	if l.server.pid != 0 {
-		killSession(l.server)
+	for _, p := range []process{l.Server, l.main} {
+		if p.pid != 0 {
+			killSession(p)
+		}
 	}
 }

@@ -35,7 +35,7 @@ type launcher struct {
 
 	keeper        process
 	keeperChannel *channel
-	server        process // as the keeper reported it
+	main          process // what is published: the server, or what it named with MAINPID=
 	status        string  // the server's own STATUS=
 	pidFile       *pidfile.File
 }

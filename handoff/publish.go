@@ -15,11 +15,11 @@ import (
 // the main PID, in one datagram with readiness; then a barrier, because until the
 // manager has taken the main PID the old server must not be told to stop.
 func (l *launcher) publish() (err error) {
-	if !l.server.running() {
-		return fmt.Errorf("server %s before it was published", l.server.fate())
+	if !l.main.running() {
+		return fmt.Errorf("server %s before it was published", l.main.fate())
 	}
 	if l.options.PIDFile != "" {
-		if l.pidFile, err = pidfile.Write(l.options.PIDFile, l.server.pid); err != nil {
+		if l.pidFile, err = pidfile.Write(l.options.PIDFile, l.main.pid); err != nil {
 			return err
 		}
 	}
@@ -39,10 +39,10 @@ func (l *launcher) publish() (err error) {
 func (l *launcher) announcement() notify.Message {
 	status := l.status
 	if status == "" {
-		status = fmt.Sprintf("pid %d", l.server.pid)
+		status = fmt.Sprintf("pid %d", l.main.pid)
 	}
-	m := notify.Message{{Key: "MAINPID", Value: strconv.Itoa(l.server.pid)}}
-	if id, err := activation.PIDFDID(l.server.fd); err == nil && id != 0 {
+	m := notify.Message{{Key: "MAINPID", Value: strconv.Itoa(l.main.pid)}}
+	if id, err := activation.PIDFDID(l.main.fd); err == nil && id != 0 {
 		m = append(m, notify.Field{Key: "MAINPIDFDID", Value: strconv.FormatUint(id, 10)})
 	}
 	m = append(m, notify.Field{Key: "READY", Value: "1"},

@@ -1,0 +1,80 @@
+//go:build linux
+
+package integration
+
+import (
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// TestUserManager: the same under systemd --user, without any privilege.
+func TestUserManager(t *testing.T) {
+	r := boot(t, "host")
+	must(t, r, "start", "user@1000")
+	inRig(t, r, "mkdir -p /etc/systemd/user")
+	writeFile(t, r, "/etc/systemd/user/web.service", strings.NewReplacer(
+		"tcp::80", "tcp::8080", " --pid-file=/run/web/web.pid", "").Replace(unitText(goServer)))
+	user := func(args ...string) string {
+		t.Helper()
+		out, err := r.RunAs("rig", 1000, append([]string{"systemctl", "--user"}, args...)...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.TrimSpace(out)
+	}
+	main := func() int {
+		t.Helper()
+		pid, err := strconv.Atoi(user("show", "--value", "-p", "MainPID", "web"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return pid
+	}
+	user("start", "web")
+	pid := main()
+	for range 2 {
+		user("reload", "web")
+		if got := main(); got == pid {
+			t.Errorf("main process: still %d", pid)
+		}
+		pid = main()
+	}
+	if got := strings.TrimSpace(inRig(t, r, "ps -o ppid= -p "+strconv.Itoa(pid))); got == "1" {
+		t.Error("the server is a child of the system's manager, not of the user's")
+	}
+	user("stop", "web")
+	if got := user("show", "--value", "-p", "Result", "web"); got != "success" {
+		t.Errorf("Result: got %q, want success", got)
+	}
+}
+
+// TestDelegatedUnit: with Delegate= systemd runs a reload in a cgroup of its own,
+// below the unit's.
+func TestDelegatedUnit(t *testing.T) {
+	for name, more := range map[string][]string{
+		"with a runtime directory": {"Delegate=yes"},
+		"with an abstract name":    {"Delegate=yes", "RuntimeDirectory="},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := boot(t, "host")
+			text := unitText(goServer, more...)
+			if len(more) > 1 {
+				text = strings.Replace(text, "/run/web/web.pid", "/run/web.pid", 1)
+			}
+			install(t, r, text)
+			must(t, r, "start", "web")
+			pid := answering(t, r)
+			for range 2 {
+				must(t, r, "reload", "web")
+			}
+			if got := mainPID(t, r); got == pid {
+				t.Errorf("main process: still %d", pid)
+			}
+			must(t, r, "stop", "web")
+			if got := show(r, "Result"); got != "success" {
+				t.Errorf("Result: got %q, want success", got)
+			}
+		})
+	}
+}
