@@ -181,7 +181,7 @@ func (k *keeper) leave() {
 	if k.main.pid == 0 {
 		return
 	}
-	if k.options.PIDFile != "" { // names our server only if nobody followed
+	if k.options.PIDFile != "" && !k.undo { // names our server only if nobody followed
 		if err := pidfile.Remove(k.options.PIDFile, k.main.pid); err != nil {
 			k.say("%v", err)
 		}

@@ -10,11 +10,7 @@ import (
 
 // giveUp takes back everything that was made, in reverse.
 func (l *launcher) giveUp() {
-	if l.pidFile != nil {
-		if err := l.pidFile.Restore(); err != nil {
-			say("%v", err)
-		}
-	}
+	l.restorePIDFile()
 	if l.keeperChannel != nil {
 		l.endKeeper()
 		clearNotifyPath(l.dir, l.Generation)
@@ -26,6 +22,16 @@ func (l *launcher) giveUp() {
 	if l.predecessor == nil && l.Control.Spec != "" {
 		l.Control.Unlink()
 	}
+}
+
+func (l *launcher) restorePIDFile() {
+	if l.pidFile == nil {
+		return
+	}
+	if err := l.pidFile.Restore(); err != nil {
+		say("%v", err)
+	}
+	l.pidFile = nil
 }
 
 // endKeeper waits until the keeper has ended its generation and left, so that

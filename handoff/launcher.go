@@ -80,13 +80,12 @@ func (l *launcher) launch(steps ...func() error) error {
 			return err
 		}
 	}
-	for _, step := range []func() error{l.startKeeper, l.awaitReady, l.publish} {
+	for _, step := range []func() error{l.startKeeper, l.awaitReady, l.publish, l.awaitDone} {
 		if err := step(); err != nil {
 			l.giveUp()
 			return fmt.Errorf("generation %d: %w", l.Generation, err)
 		}
 	}
-	l.awaitDone()
 	return nil
 }
 

@@ -27,10 +27,10 @@ func (l *launcher) publish() (err error) {
 	if err := l.manager.Send(l.announcement(), deadline); err != nil {
 		return fmt.Errorf("tell the manager the main PID: %w", err)
 	}
-	l.pidFile = nil // no way back: the manager has it in its queue, in front of whatever the old server will say
 	if err := l.manager.Barrier(deadline); err != nil {
-		// It will take the message before it learns of any exit that
-		// follows, so that going on is safe, and going back is not.
+		// The message is in its queue, in front of whatever the old
+		// server will say, and it will take it before it learns of
+		// that one's exit: going on is safe, and going back is not.
 		say("generation %d: the manager has not confirmed the main PID: %v", l.Generation, err)
 	}
 	return nil
@@ -53,26 +53,53 @@ func (l *launcher) announcement() notify.Message {
 	return m
 }
 
-// awaitDone is rows 10 to 13. Nothing can fail here: the generation is current.
-func (l *launcher) awaitDone() {
-	if err := l.keeperChannel.send(message{kind: msgPublished}); err != nil {
-		l.commitAlone(err)
-		return
-	}
+// awaitDone is rows 10 to 13. Once the keeper has heard that its generation is
+// published there is no way back; until then a server that dies takes the
+// announcement with it.
+func (l *launcher) awaitDone() error {
+	err := l.keeperChannel.send(message{kind: msgPublished})
 	deadline := time.Now().Add(2 * patience)
-	for {
-		m, err := l.hear(deadline)
-		if err != nil {
-			l.commitAlone(err)
-			return
+	for err == nil {
+		var m message
+		if m, err = l.hear(deadline); err != nil {
+			break
 		}
 		m.close()
 		switch m.kind {
 		case msgNotify:
 			l.passAll(m.get("text"))
+		case msgFailed:
+			l.takeBack()
+			return refusal(m)
 		case msgDone:
-			return
+			l.pidFile = nil
+			return nil
 		}
+	}
+	if !l.main.running() {
+		l.takeBack()
+		return err
+	}
+	l.pidFile = nil
+	l.commitAlone(err)
+	return nil
+}
+
+// takeBack makes the previous server the main process again. The manager may have
+// refused ours already, because it was dead; if not, it still listens to us, and
+// the previous server has not been told to stop.
+func (l *launcher) takeBack() {
+	l.restorePIDFile() // first, as in publish
+	if l.predecessor == nil || !l.previous.running() {
+		return
+	}
+	l.tellManager(notify.Message{
+		{Key: "MAINPID", Value: strconv.Itoa(l.previous.pid)},
+		{Key: "READY", Value: "1"},
+		{Key: "STATUS", Value: fmt.Sprintf("generation %d: pid %d", l.Generation-1, l.previous.pid)},
+	})
+	if err := l.manager.Barrier(time.Now().Add(publishTime)); err != nil {
+		say("notify manager: %v", err)
 	}
 }
 

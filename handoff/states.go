@@ -57,8 +57,9 @@ type step struct {
 // then carried out even if launcher and previous keeper are dead.
 //
 // Between the launcher's MAINPID= and its isPublished lies the time of one
-// barrier. A launcher that dies in it takes its generation with it, as at every
-// earlier instant.
+// barrier, some 100 microseconds. A server that dies in it is taken back by the
+// launcher (takeBack). A launcher that dies in it takes its generation with it,
+// as at every earlier instant; the manager may then have lost its main process.
 var transitions = map[state]map[event]step{
 	starting: {
 		isReady:     {publishing, tellReady},
