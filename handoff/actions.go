@@ -86,9 +86,9 @@ func (k *keeper) drain() {
 }
 
 // fail tells the launcher, which says why. Without one the keeper does.
-func (k *keeper) fail(e event) {
+func (k *keeper) fail(from state, e event) {
 	k.undo = true
-	reason := k.why(e)
+	reason := k.why(from, e)
 	m := message{kind: msgFailed}
 	m.add("reason", reason.Error())
 	m.add("code", strconv.Itoa(ExitCode(reason)))
@@ -98,11 +98,14 @@ func (k *keeper) fail(e event) {
 	k.say("failed: %v", reason)
 }
 
-func (k *keeper) why(e event) error {
+func (k *keeper) why(from state, e event) error {
 	switch e {
 	case hasFailed:
 		return k.failure
 	case hasExited:
+		if from == publishing {
+			return fmt.Errorf("server %s as soon as it was ready", k.main.fate())
+		}
 		return fmt.Errorf("server %s before it was ready", k.main.fate())
 	case isTimedOut:
 		return fmt.Errorf("not ready after %v; hint: the server must send READY=1 to NOTIFY_SOCKET, sd_notify(3)", k.options.ReadyTimeout)

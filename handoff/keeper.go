@@ -98,6 +98,7 @@ func (k *keeper) handle(e event) {
 	if !ok {
 		return
 	}
+	from := k.state
 	if s.next != k.state {
 		k.state, k.since, k.deadline = s.next, time.Now(), time.Time{}
 	}
@@ -109,10 +110,10 @@ func (k *keeper) handle(e event) {
 	case drain:
 		k.drain()
 	case stopFailed:
-		k.fail(e)
+		k.fail(from, e)
 		k.stopFailed()
 	case killFailed:
-		k.fail(e)
+		k.fail(from, e)
 		k.killRest()
 	case awaitRest:
 		k.awaitRest()

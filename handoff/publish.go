@@ -16,7 +16,7 @@ import (
 // manager has taken the main PID the old server must not be told to stop.
 func (l *launcher) publish() (err error) {
 	if !l.main.running() {
-		return fmt.Errorf("server %s before it was published", l.main.fate())
+		return fmt.Errorf("server %s as soon as it was ready", l.main.fate())
 	}
 	if l.options.PIDFile != "" {
 		if l.pidFile, err = pidfile.Write(l.options.PIDFile, l.main.pid); err != nil {

@@ -39,7 +39,7 @@ func TestServerThatDiesWhileItIsPublishedIsTakenBack(t *testing.T) {
 	l.predecessor, oldKeeper = channelPair(t)
 
 	failure := message{kind: msgFailed}
-	failure.add("reason", "server exited with status 3 before it was ready")
+	failure.add("reason", "server exited with status 3 as soon as it was ready")
 	failure.add("code", "1")
 	if err := keeper.send(failure); err != nil {
 		t.Fatal(err)

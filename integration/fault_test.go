@@ -67,6 +67,36 @@ func TestKillingAnyProcessOfAReloadKeepsOldGeneration(t *testing.T) {
 	}
 }
 
+// TestServerThatDiesAtItsReadinessIsNotFollowed: the new server says READY=1 and is
+// dead before anybody has looked. systemd must be left with the previous one.
+func TestServerThatDiesAtItsReadinessIsNotFollowed(t *testing.T) {
+	r := boot(t, "host")
+	install(t, r, unitText(goServer))
+	must(t, r, "start", "web")
+	pid := checkAgreement(t, r)
+	before := world(t, r)
+	load := startTraffic(r)
+	done := beginReload(t, r, "GOHTTP_START_DELAY=1s GOHTTP_DIE=1")
+	kill(t, r, "STOP", "^flipexec-keeper 2")
+	rig.WaitFor(t, "the new server is gone", 10*time.Second, func() bool {
+		return inRig(t, r, "pgrep -c -f ^"+goServer+"; true") == "1"
+	})
+	kill(t, r, "CONT", "^flipexec-keeper 2")
+	if err := <-done; err == nil {
+		t.Error("systemctl reload: got success")
+	}
+	load.stop(t)
+	if j, want := r.Journal("web.service"), "generation 2: server exited with status 4 as soon as it was ready"; !strings.Contains(j, want) {
+		t.Errorf("journal: want %q in:\n%s", want, j)
+	}
+	if got := checkAgreement(t, r); got != pid {
+		t.Errorf("main process: got %d, want %d", got, pid)
+	}
+	if after := world(t, r); after != before {
+		t.Errorf("got  %s\nwant %s", after, before)
+	}
+}
+
 // TestDeadKeeperDoesNotHoldUpItsSuccessor: the previous keeper dies while the new
 // server starts. The commit is done all the same, and the previous server is told
 // to stop by the new keeper.

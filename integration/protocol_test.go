@@ -110,7 +110,7 @@ func testStart(t *testing.T, r *rig.Rig, _ int) {
 }
 
 func testReload(t *testing.T, r *rig.Rig, _ int) {
-	install(t, r, unitText(goServer))
+	install(t, r, unitText(goServer, "Environment=GOHTTP_STOPPING=1"))
 	must(t, r, "start", "web")
 	pid := checkAgreement(t, r)
 	load := startTraffic(r)

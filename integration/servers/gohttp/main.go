@@ -4,7 +4,8 @@
 // Ready: READY=1 on $NOTIFY_SOCKET once it accepts on all of them; then WATCHDOG=1 if it is asked to.
 // Stop: SIGTERM closes the listeners, answers what has been accepted (drain.go), and exits 0.
 // Faults for tests: GOHTTP_FAIL=3 (exit 3 at once), GOHTTP_HANG=1 (never serve, never ready), GOHTTP_START_DELAY=2s
-// (before it serves), GOHTTP_STOP_DELAY=2s (before it exits), GOHTTP_STOPPING=1 (say STOPPING=1).
+// (before it serves), GOHTTP_DIE=1 (exit as soon as READY=1 is said), GOHTTP_STOP_DELAY=2s (before it exits),
+// GOHTTP_STOPPING=1 (say STOPPING=1).
 package main
 
 import (
@@ -51,6 +52,9 @@ func run() error {
 	failed := s.serve(listeners)
 	if err := notify(fmt.Sprintf("READY=1\nSTATUS=serving, pid %d", os.Getpid())); err != nil {
 		return err
+	}
+	if os.Getenv("GOHTTP_DIE") != "" {
+		os.Exit(4)
 	}
 	if err := startWatchdog(); err != nil {
 		return err
