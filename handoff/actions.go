@@ -79,10 +79,18 @@ func (k *keeper) drain() {
 	if k.options.DrainTimeout > 0 {
 		k.deadline = k.since.Add(k.options.DrainTimeout)
 	}
-	k.say("draining pid=%d signal=%s timeout=%v", k.main.pid, signalName(k.options.StopSignal), k.options.DrainTimeout)
+	k.say("draining pid=%d signal=%s timeout=%s", k.main.pid, signalName(k.options.StopSignal), limit(k.options.DrainTimeout))
 	if k.exited { // while the successor was starting
 		k.handle(hasExited)
 	}
+}
+
+// limit prints a timeout, of which 0 is none.
+func limit(d time.Duration) string {
+	if d == 0 {
+		return "none"
+	}
+	return d.String()
 }
 
 // fail tells the launcher, which says why. Without one the keeper does.
@@ -96,6 +104,28 @@ func (k *keeper) fail(from state, e event) {
 		return
 	}
 	k.say("failed: %v", reason)
+	k.putBackPIDFile()
+}
+
+// putBackPIDFile undoes what a launcher that died had written: before the server
+// ends, because systemd reads PIDFile= when its main process exits.
+func (k *keeper) putBackPIDFile() {
+	path := k.options.PIDFile
+	if path == "" {
+		return
+	}
+	if pid, err := pidfile.Read(path); err != nil || pid != k.main.pid {
+		return
+	}
+	var err error
+	if k.predecessor != nil {
+		_, err = pidfile.Write(path, k.predecessor.server.pid)
+	} else {
+		err = pidfile.Remove(path, k.main.pid)
+	}
+	if err != nil {
+		k.say("%v", err)
+	}
 }
 
 func (k *keeper) why(from state, e event) error {
@@ -103,7 +133,7 @@ func (k *keeper) why(from state, e event) error {
 	case hasFailed:
 		return k.failure
 	case hasExited:
-		if from == publishing {
+		if from != starting {
 			return fmt.Errorf("server %s as soon as it was ready", k.main.fate())
 		}
 		return fmt.Errorf("server %s before it was ready", k.main.fate())

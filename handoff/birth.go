@@ -34,6 +34,9 @@ func (l *launcher) startKeeper() error {
 	if l.predecessor != nil {
 		m.addFD("predecessor", "", l.predecessor.fd)
 		m.addFD("previous", strconv.Itoa(l.previous.pid), l.previous.fd)
+		for _, s := range l.finish {
+			m.add("previous-"+s.Name, s.Value)
+		}
 	}
 	return l.keeperChannel.send(m)
 }
@@ -83,16 +86,22 @@ func takeServer(m *message) (process, error) {
 	return process{pid, m.takeFD("server")}, nil
 }
 
-// pass tells the manager how the start goes on.
+// pass keeps what the server says of itself for the announcement, and tells the
+// manager how a start goes on. During a reload the manager's words are about the
+// running generation, and stay.
 func (l *launcher) pass(text string) time.Duration {
 	m, err := notify.Parse([]byte(text))
 	if err != nil {
 		return 0
 	}
 	if status, ok := m.Get("STATUS"); ok {
-		status = clip(status)
-		l.status = status
-		l.tellManager(notify.Message{{Key: "STATUS", Value: fmt.Sprintf("generation %d starting: %s", l.Generation, status)}})
+		l.status = clip(status)
+		if l.predecessor == nil {
+			l.tellManager(notify.Message{{Key: "STATUS", Value: fmt.Sprintf("generation %d starting: %s", l.Generation, l.status)}})
+		}
+	}
+	if usec, ok := m.Get("WATCHDOG_USEC"); ok {
+		l.watchdogUSEC = usec
 	}
 	extend, _ := m.Get("EXTEND_TIMEOUT_USEC")
 	usec, err := strconv.ParseInt(extend, 10, 53)

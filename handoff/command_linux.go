@@ -56,3 +56,12 @@ func commandError(name string, err error) error {
 	}
 	return &Error{ExitCannotRun, fmt.Errorf("command %q: %w", name, err)}
 }
+
+// execError is commandError for a file that was found before it was executed:
+// what is not found by then is the interpreter that the file names, execve(2).
+func execError(name string, err error) error {
+	if err == unix.ENOENT {
+		return &Error{ExitCannotRun, fmt.Errorf("command %q: the interpreter that it names is not found", name)}
+	}
+	return commandError(name, err)
+}

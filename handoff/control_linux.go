@@ -109,7 +109,10 @@ func connectControl(env []string) (*channel, error) {
 		c.close()
 		err = fmt.Errorf("connect %s: %w", spec.Address, err)
 	}
-	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ECONNREFUSED) {
+	switch {
+	case errors.Is(err, unix.ECONNREFUSED) && spec.Address[0] == '/':
+		return nil, &Error{ExitNotRunning, fmt.Errorf("the keeper of the running generation is gone: %w; hint: systemctl restart, its server serves until then", err)}
+	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ECONNREFUSED):
 		return nil, &Error{ExitNotRunning, fmt.Errorf("nothing is running: %w; hint: was the unit started by flipexec?", err)}
 	}
 	return c, err

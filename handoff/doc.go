@@ -27,13 +27,15 @@
 //	13  K2 L2   done                                           actions.go, tellDone
 //
 // Whatever fails before the manager was told in row 9 leaves K1 and S1 as they
-// were. From there on the handoff goes through, whoever dies.
+// were. From there on the handoff goes through, unless S2 itself dies before K2
+// has sent the commit; states.go says what happens in between.
 //
 // # The control protocol
 //
 // Messages are records on SOCK_SEQPACKET sockets, described at message and listed
-// in protocol.go. The first message in each direction has a version; a peer
-// refuses another version than its own, and ignores fields that it does not know.
+// in protocol.go. On the control socket the first message in each direction has a
+// version; a peer refuses another version than its own, and ignores fields that it
+// does not know. (A launcher and its keeper are the same program.)
 // Only the same user and root are answered.
 //
 // The package works on Linux from 5.3 on, and on systemd from 247 on.

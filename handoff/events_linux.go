@@ -3,6 +3,7 @@ package handoff
 import (
 	"fmt"
 	"math"
+	"os"
 	"slices"
 	"strconv"
 	"time"
@@ -69,7 +70,11 @@ func (k *keeper) await() {
 		fds[i] = unix.PollFd{Fd: int32(s.fd), Events: unix.POLLIN}
 	}
 	if _, err := unix.Poll(fds, k.timeout()); err != nil {
-		return // EINTR; the next call says what else is wrong
+		if err != unix.EINTR {
+			k.say("poll: %v; the keeper leaves, the server stays", err)
+			os.Exit(ExitFailed)
+		}
+		return
 	}
 	for i, s := range sources {
 		if fds[i].Revents != 0 {
@@ -111,7 +116,7 @@ func (k *keeper) readStage() {
 	unix.Close(k.stageFD)
 	k.stageFD = -1
 	if errno, aerr := strconv.Atoi(string(buf[:max(n, 0)])); err == nil && aerr == nil {
-		k.failure = commandError(k.Command[0], unix.Errno(errno))
+		k.failure = execError(k.Command[0], unix.Errno(errno))
 		k.handle(hasFailed)
 	}
 }
@@ -133,6 +138,11 @@ func (k *keeper) readLauncher() {
 		k.launcher.close()
 		k.launcher = nil
 		k.handle(isAbandoned)
+		if k.undo {
+			k.putBackPIDFile()
+		}
+	case m.kind == msgAnnounce:
+		k.handle(isAnnounced)
 	case m.kind == msgPublished:
 		k.handle(isPublished)
 	case m.kind == msgAbort:
@@ -158,7 +168,7 @@ func (k *keeper) forgetPredecessor() {
 // is current its predecessor does, and once it is replaced its successor.
 func (k *keeper) answers() bool {
 	switch k.state {
-	case starting, publishing:
+	case starting, publishing, announced:
 		return k.Generation == 1
 	}
 	return k.state == current
@@ -199,6 +209,8 @@ func (k *keeper) readPeer(c *channel) {
 	answer := message{kind: msgEstate}
 	answer.add("version", protocolVersion)
 	e.appendTo(&answer)
+	answer.add("stop-signal", signalName(k.options.StopSignal))
+	answer.add("drain-timeout", k.options.DrainTimeout.String())
 	if err := c.send(answer); err != nil {
 		k.say("hand over sockets: %v", err)
 		k.dropPeer(c)
@@ -218,7 +230,7 @@ func (k *keeper) refuse(m message) *message {
 		reason = fmt.Sprintf("the running generation speaks version %s of the control protocol, not %q; hint: systemctl restart", protocolVersion, m.get("version"))
 	case k.state != current:
 		reason, code = fmt.Sprintf("generation %d is still %v", k.Generation, k.state), ExitBusy
-	case k.successor != nil:
+	case k.successor != nil, k.launcher != nil:
 		reason, code = "another handoff is under way", ExitBusy
 	default:
 		return nil

@@ -26,7 +26,7 @@ func Exec(o Options, command []string) error {
 		return err
 	}
 	if err = placeFrom3(set.Sockets); err == nil {
-		err = commandError(command[0], become(path, command, execEnviron(env, set.Sockets), o.IgnoreSIGPIPE))
+		err = execError(command[0], become(path, command, execEnviron(env, set.Sockets), o.IgnoreSIGPIPE))
 	}
 	set.Undo()
 	return err

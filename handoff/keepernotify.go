@@ -46,12 +46,14 @@ func (k *keeper) note(d notify.Datagram) {
 	}
 	k.forward(d.Message)
 	switch {
-	case k.state != starting:
+	case d.Message.Is("STOPPING", "1"):
+		k.failure = errors.New("server said STOPPING=1")
+		k.handle(hasFailed)
 	case d.Message.Is("READY", "1"): // wherever it stands: some say RELOADING=1 before
 		k.handle(isReady)
-	case d.Message.Is("STOPPING", "1"):
-		k.failure = errors.New("server said STOPPING=1 before READY=1")
-		k.handle(hasFailed)
+	}
+	if d.Message.Is("FDSTORE", "1") && k.state != current {
+		k.say("notify socket: FDSTORE=1 before the server is current, descriptors are not stored")
 	}
 }
 

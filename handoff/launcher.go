@@ -25,8 +25,9 @@ type launcher struct {
 	options  Options
 	manager  *notify.Sender
 
-	predecessor *channel // nil at a start
-	previous    process  // the running generation's server
+	predecessor *channel  // nil at a start
+	previous    process   // the running generation's server
+	finish      []Setting // how it is finished
 	inherited   []activation.Socket
 
 	estate  // what the new generation gets
@@ -37,6 +38,7 @@ type launcher struct {
 	keeperChannel *channel
 	main          process // what is published: the server, or what it named with MAINPID=
 	status        string  // the server's own STATUS=
+	watchdogUSEC  string  // the server's own WATCHDOG_USEC=
 	pidFile       *pidfile.File
 }
 
@@ -131,11 +133,15 @@ func (l *launcher) meetPredecessor() error {
 	if m.kind != msgEstate {
 		return refusal(m)
 	}
+	if v := m.get("version"); v != protocolVersion {
+		return fmt.Errorf("control socket: the running generation speaks version %q of the protocol; hint: systemctl restart", v)
+	}
 	e, err := estateFrom(&m)
 	if err != nil {
 		return fmt.Errorf("control socket: %w", err)
 	}
 	l.inherited, l.previous = e.Sockets, e.Server
+	l.finish = []Setting{{"stop-signal", m.get("stop-signal")}, {"drain-timeout", m.get("drain-timeout")}}
 	e.Generation++
 	e.Sockets, e.Server = nil, process{}
 	e.Settings = inherit(l.settings, e.Settings)
@@ -158,7 +164,7 @@ func refusal(m message) error {
 	return &Error{int(code), errors.New(m.get("reason"))}
 }
 
-// prepare finds everything wrong that can be found before anything is made.
+// prepare finds what is wrong before a socket is bound or a process started.
 func (l *launcher) prepare() (err error) {
 	l.Settings = l.settings
 	if l.options, err = ParseOptions(l.settings, os.LookupEnv); err != nil {

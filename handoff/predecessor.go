@@ -50,7 +50,7 @@ func (p *predecessor) lose() {
 	if p.options.DrainTimeout > 0 {
 		p.deadline = time.Now().Add(p.options.DrainTimeout)
 	}
-	say("pid=%d has lost its keeper and drains without, timeout=%v", p.server.pid, p.options.DrainTimeout)
+	say("pid=%d has lost its keeper and drains without, timeout=%s", p.server.pid, limit(p.options.DrainTimeout))
 }
 
 // timedOut gives up on the keeper, or on the server that it left.

@@ -17,6 +17,7 @@ const (
 	msgNotify    = "notify"    // keeper: text, what the server said
 	msgReady     = "ready"     // keeper: @server
 	msgFailed    = "failed"    // keeper: reason, code; it ends the generation and leaves
+	msgAnnounce  = "announce"  // launcher: I am about to tell the manager the main PID
 	msgPublished = "published" // launcher: the manager follows the new server
 	msgAbort     = "abort"     // launcher: end the generation and leave
 	msgDone      = "done"      // keeper: the generation is current

@@ -23,11 +23,13 @@ func (l *launcher) publish() (err error) {
 			return err
 		}
 	}
-	deadline := time.Now().Add(publishTime)
-	if err := l.manager.Send(l.announcement(), deadline); err != nil {
+	if err := l.keeperChannel.send(message{kind: msgAnnounce}); err != nil {
+		return fmt.Errorf("its keeper died: %w", err)
+	}
+	if err := l.manager.Send(l.announcement(), time.Now().Add(publishTime)); err != nil {
 		return fmt.Errorf("tell the manager the main PID: %w", err)
 	}
-	if err := l.manager.Barrier(deadline); err != nil {
+	if err := l.manager.Barrier(time.Now().Add(publishTime)); err != nil {
 		// The message is in its queue, in front of whatever the old
 		// server will say, and it will take it before it learns of
 		// that one's exit: going on is safe, and going back is not.
@@ -49,6 +51,9 @@ func (l *launcher) announcement() notify.Message {
 		notify.Field{Key: "STATUS", Value: fmt.Sprintf("generation %d: %s", l.Generation, status)})
 	if l.Watchdog != "" { // a full interval for the new server
 		m = append(m, notify.Field{Key: "WATCHDOG", Value: "1"})
+	}
+	if l.watchdogUSEC != "" {
+		m = append(m, notify.Field{Key: "WATCHDOG_USEC", Value: l.watchdogUSEC})
 	}
 	return m
 }
@@ -76,18 +81,17 @@ func (l *launcher) awaitDone() error {
 			return nil
 		}
 	}
-	if !l.main.running() {
-		l.takeBack()
-		return err
-	}
 	l.pidFile = nil
+	if !l.main.running() { // and the keeper has seen to the rest, or nobody can
+		return fmt.Errorf("server %s as soon as it was published", l.main.fate())
+	}
 	l.commitAlone(err)
 	return nil
 }
 
-// takeBack makes the previous server the main process again. The manager may have
-// refused ours already, because it was dead; if not, it still listens to us, and
-// the previous server has not been told to stop.
+// takeBack makes the previous server the main process again: its keeper has not
+// been told anything. The manager may have refused ours already, because it was
+// dead; if not, it still listens to us.
 func (l *launcher) takeBack() {
 	l.restorePIDFile() // first, as in publish
 	if l.predecessor == nil || !l.previous.running() {
@@ -112,9 +116,8 @@ func (l *launcher) passAll(text string) {
 	}
 	var rest notify.Message
 	for _, f := range m {
-		switch f.Key {
-		case "MAINPID", "MAINPIDFD", "MAINPIDFDID", "READY", "FDSTORE", "BARRIER":
-		default:
+		switch f.Key { // a server that stops or reloads says so by itself, or exits
+		case "STATUS", "ERRNO", "WATCHDOG", "WATCHDOG_USEC", "EXTEND_TIMEOUT_USEC":
 			rest = append(rest, f)
 		}
 	}
@@ -127,10 +130,21 @@ func (l *launcher) passAll(text string) {
 // moment: there must not be two.
 func (l *launcher) commitAlone(cause error) {
 	say("generation %d serves, but %v; hint: the next reload needs systemctl restart", l.Generation, cause)
+	path := notifyPath{link: notifyLink(l.dir, l.Generation)}
+	if err := path.leadTo(value(l.env, "NOTIFY_SOCKET")); err != nil {
+		say("generation %d: notify path: %v", l.Generation, err)
+	}
+	for _, s := range l.Dropped {
+		s.Unlink()
+	}
 	if l.predecessor == nil {
 		return
 	}
-	p := predecessor{keeper: l.predecessor, server: l.previous, options: l.options}
+	o, err := finishOptions(l.finish)
+	if err != nil {
+		o = l.options
+	}
+	p := predecessor{keeper: l.predecessor, server: l.previous, options: o}
 	if p.commit(); p.keeper != nil {
 		p.readAnswer()
 	}

@@ -58,14 +58,14 @@ func runKeeper() error {
 	if k.options, err = ParseOptions(k.Settings, os.LookupEnv); err != nil {
 		return err
 	}
-	if k.predecessor, err = takePredecessor(&m, k.options); err != nil {
+	if k.predecessor, err = takePredecessor(&m); err != nil {
 		return err
 	}
 	k.run()
 	return nil
 }
 
-func takePredecessor(m *message, o Options) (*predecessor, error) {
+func takePredecessor(m *message) (*predecessor, error) {
 	fd := m.takeFD("predecessor")
 	if fd < 0 {
 		return nil, nil
@@ -78,5 +78,18 @@ func takePredecessor(m *message, o Options) (*predecessor, error) {
 	if err != nil {
 		return nil, fmt.Errorf("previous server: %w", err)
 	}
+	o, err := finishOptions([]Setting{
+		{"stop-signal", m.get("previous-stop-signal")},
+		{"drain-timeout", m.get("previous-drain-timeout")},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("previous server: %w", err)
+	}
 	return &predecessor{keeper: c, server: process{pid, m.takeFD("previous")}, options: o}, nil
+}
+
+// finishOptions evaluates how a generation wants to be finished; nothing of ours
+// has a say in it.
+func finishOptions(settings []Setting) (Options, error) {
+	return ParseOptions(settings, func(string) (string, bool) { return "", false })
 }

@@ -99,8 +99,9 @@ func killSession(leader process) {
 
 // belongs reports whether process pid is of the generation whose server is given
 // and whose notify socket is at notifyPath: the server, one of its descendants,
-// a process of its session, or one that was started with its environment (a
-// server that daemonized has neither parent nor session left to show).
+// a process of its session, or one of the unit that was started with its
+// environment (a server that daemonized has neither parent nor session left to
+// show). An environment alone proves nothing: anybody can set it.
 func belongs(pid int, server process, notifyPath string) bool {
 	if pid == server.pid {
 		return true
@@ -115,6 +116,9 @@ func belongs(pid int, server process, notifyPath string) bool {
 		}
 		p = st.parent
 	}
+	if !inOurCgroup(pid) {
+		return false
+	}
 	env, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
 	if err != nil {
 		return false
@@ -125,4 +129,34 @@ func belongs(pid int, server process, notifyPath string) bool {
 		}
 	}
 	return false
+}
+
+// inOurCgroup reports whether process pid is in the keeper's cgroup or below it,
+// which is how systemd tells the processes of a unit.
+func inOurCgroup(pid int) bool {
+	ours, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		return false
+	}
+	theirs, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
+	if err != nil {
+		return false
+	}
+	own, their := systemdCgroup(string(ours)), systemdCgroup(string(theirs))
+	return own != "" && (their == own || strings.HasPrefix(their, strings.TrimSuffix(own, "/")+"/"))
+}
+
+// systemdCgroup is the path in the hierarchy that systemd manages, cgroups(7): the
+// unified one, or the named one where version 1 is in use; "" if there is neither.
+func systemdCgroup(cgroups string) string {
+	named := ""
+	for _, line := range strings.Split(cgroups, "\n") {
+		if path, ok := strings.CutPrefix(line, "0::"); ok && path != "/" {
+			return path
+		}
+		if _, path, ok := strings.Cut(line, ":name=systemd:"); ok {
+			named = path
+		}
+	}
+	return named
 }

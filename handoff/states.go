@@ -5,7 +5,8 @@ type state int
 
 const (
 	starting   state = iota // its server runs, or is about to, and has not said READY=1
-	publishing              // ready; its launcher moves PID file and main PID
+	publishing              // ready; its launcher writes the PID file
+	announced               // the launcher is telling the manager the main PID
 	current                 // the generation that serves and is known to the manager
 	draining                // replaced; its server finishes what it has accepted
 	failed                  // will never be current; its processes are being ended
@@ -19,6 +20,7 @@ const (
 	isReady     event = iota // the server said READY=1
 	hasFailed                // the server could not be executed, or said that it stops
 	hasExited                // the server has exited
+	isAnnounced              // the launcher: I am about to tell the manager
 	isPublished              // the launcher: the manager follows the new server
 	isAborted                // the launcher: give up
 	isAbandoned              // the launcher died
@@ -39,7 +41,8 @@ const (
 	awaitRest         // wait for what the server left behind
 	killRest          // kill it
 	cleanUp           // unlink the sockets
-	leave
+	leave             // nothing more: the loop ends
+	wait              // nothing yet: the launcher is at work
 )
 
 // step is one cell of the table: where to go and what to do on arrival.
@@ -51,15 +54,17 @@ type step struct {
 // transitions is the whole life of a generation. An event that a state does not
 // list changes nothing there.
 //
-// Until isPublished every failure goes back: this generation ends and the
-// previous one, which knows nothing of it, serves on. From isPublished on there
-// is no way back, because the manager follows the new server; the commit is
-// then carried out even if launcher and previous keeper are dead.
+// Until isAnnounced every failure goes back: this generation ends and the previous
+// one, which knows nothing of it, serves on. From isPublished on there is no way
+// back, because the manager follows the new server; the commit is then carried out
+// even if launcher and previous keeper are dead.
 //
-// Between the launcher's MAINPID= and its isPublished lies the time of one
-// barrier, some 100 microseconds. A server that dies in it is taken back by the
-// launcher (takeBack). A launcher that dies in it takes its generation with it,
-// as at every earlier instant; the manager may then have lost its main process.
+// In between, for the time of one barrier, the manager may or may not have taken
+// the new main PID. A launcher that dies there has most probably sent it, so that
+// the generation goes forward without it. A server that dies there is taken back
+// by the launcher (takeBack), as far as systemd allows: if it had taken the main
+// PID and the server failed with a status other than 0, the unit fails, except
+// where PIDFile= names the PID file, which is put back first.
 var transitions = map[state]map[event]step{
 	starting: {
 		isReady:     {publishing, tellReady},
@@ -70,11 +75,18 @@ var transitions = map[state]map[event]step{
 		isAbandoned: {failed, stopFailed},
 	},
 	publishing: {
-		isPublished: {current, commit},
+		isAnnounced: {announced, wait},
 		hasFailed:   {failed, stopFailed},
 		hasExited:   {failed, killFailed},
 		isAborted:   {failed, stopFailed},
 		isAbandoned: {failed, stopFailed},
+	},
+	announced: {
+		isPublished: {current, commit},
+		isAbandoned: {current, commit},
+		hasFailed:   {failed, stopFailed},
+		hasExited:   {failed, killFailed},
+		isAborted:   {failed, stopFailed},
 	},
 	current: {
 		isReplaced: {draining, drain},
@@ -99,9 +111,9 @@ func next(s state, e event) (step, bool) {
 }
 
 func (s state) String() string {
-	return [...]string{"starting", "publishing", "current", "draining", "failed", "gone"}[s]
+	return [...]string{"starting", "publishing", "announced", "current", "draining", "failed", "gone"}[s]
 }
 
 func (e event) String() string {
-	return [...]string{"ready", "failed", "exited", "published", "aborted", "abandoned", "replaced", "timed out", "empty"}[e]
+	return [...]string{"ready", "failed", "exited", "announced", "published", "aborted", "abandoned", "replaced", "timed out", "empty"}[e]
 }

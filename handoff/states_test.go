@@ -7,26 +7,36 @@ import (
 )
 
 var (
-	allStates = []state{starting, publishing, current, draining, failed, gone}
-	allEvents = []event{isReady, hasFailed, hasExited, isPublished, isAborted, isAbandoned, isReplaced, isTimedOut, isEmpty}
+	allStates = []state{starting, publishing, announced, current, draining, failed, gone}
+	allEvents = []event{isReady, hasFailed, hasExited, isAnnounced, isPublished, isAborted, isAbandoned, isReplaced, isTimedOut, isEmpty}
 )
 
 // ignored says, for every event that a state does not list, why that is right.
 var ignored = map[state]map[event]string{
 	starting: {
+		isAnnounced: "the launcher announces what is ready",
 		isPublished: "the launcher publishes what is ready",
 		isReplaced:  "only a current generation has a successor",
 		isEmpty:     "is asked only of what drains or failed",
 	},
 	publishing: {
-		isReady:    "was said already",
-		isReplaced: "only a current generation has a successor",
-		isTimedOut: "the launcher's deadlines hold here",
-		isEmpty:    "is asked only of what drains or failed",
+		isReady:     "was said already",
+		isPublished: "the launcher announces first",
+		isReplaced:  "only a current generation has a successor",
+		isTimedOut:  "the launcher's deadlines hold here",
+		isEmpty:     "is asked only of what drains or failed",
+	},
+	announced: {
+		isReady:     "was said already",
+		isAnnounced: "was said already",
+		isReplaced:  "only a current generation has a successor",
+		isTimedOut:  "the launcher's deadlines hold here",
+		isEmpty:     "is asked only of what drains or failed",
 	},
 	current: {
 		isReady:     "is said to the manager",
 		hasFailed:   "is said to the manager",
+		isAnnounced: "was said already",
 		isPublished: "was said already",
 		isAborted:   "no way back: the manager follows this server",
 		isAbandoned: "no way back: the manager follows this server",
@@ -36,6 +46,7 @@ var ignored = map[state]map[event]string{
 	draining: {
 		isReady:     "too late to matter",
 		hasFailed:   "it is told to stop anyway",
+		isAnnounced: "was said already",
 		isPublished: "was said already",
 		isAborted:   "its launcher has left",
 		isAbandoned: "its launcher has left",
@@ -44,13 +55,14 @@ var ignored = map[state]map[event]string{
 	failed: {
 		isReady:     "too late: the launcher has the reason",
 		hasFailed:   "the first reason counts",
-		isPublished: "too late: the launcher commits without the keeper",
+		isAnnounced: "too late: the launcher will hear why",
+		isPublished: "too late: the launcher takes it back",
 		isAborted:   "it is ending",
 		isAbandoned: "it is ending",
 		isReplaced:  "only a current generation has a successor",
 	},
 	gone: {
-		isReady: "gone", hasFailed: "gone", hasExited: "gone", isPublished: "gone", isAborted: "gone",
+		isReady: "gone", hasFailed: "gone", hasExited: "gone", isAnnounced: "gone", isPublished: "gone", isAborted: "gone",
 		isAbandoned: "gone", isReplaced: "gone", isTimedOut: "gone", isEmpty: "gone",
 	},
 }
@@ -77,9 +89,14 @@ starting    abandoned  → failed
 starting    timed out  → failed
 publishing  failed     → failed
 publishing  exited     → failed
-publishing  published  → current
+publishing  announced  → announced
 publishing  aborted    → failed
 publishing  abandoned  → failed
+announced   failed     → failed
+announced   exited     → failed
+announced   published  → current
+announced   aborted    → failed
+announced   abandoned  → current
 current     exited     → gone
 current     replaced   → draining
 draining    exited     → draining
@@ -131,7 +148,7 @@ func TestEveryStateEndsInGone(t *testing.T) {
 
 func TestThereIsNoWayBack(t *testing.T) {
 	for _, s := range []state{current, draining} {
-		for _, before := range []state{starting, publishing, failed} {
+		for _, before := range []state{starting, publishing, announced, failed} {
 			if reachable(s)[before] {
 				t.Errorf("%v leads to %v", s, before)
 			}

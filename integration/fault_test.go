@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/flipexec/flipexec/integration/rig"
+	"golang.org/x/sys/unix"
 )
 
 // beginReload starts a reload with this in the environment of the new server, and
@@ -97,6 +98,65 @@ func TestServerThatDiesAtItsReadinessIsNotFollowed(t *testing.T) {
 	}
 }
 
+// TestNotifySocketBelievesOnlyItsGeneration: invariant I9. Another user, who knows
+// the path and pretends to have been started with it, is not heard.
+func TestNotifySocketBelievesOnlyItsGeneration(t *testing.T) {
+	r := boot(t, "host")
+	install(t, r, unitText(goServer))
+	must(t, r, "start", "web")
+	pid := checkAgreement(t, r)
+	done := beginReload(t, r, "GOHTTP_HANG=1 FLIPEXEC_READY_TIMEOUT=3s")
+	out, err := r.RunAs("rig", 1000, "env", "NOTIFY_SOCKET=/run/web/flipexec-notify-2",
+		"sh", "-c", "systemd-notify --ready; systemd-notify MAINPID=$$ READY=1; systemd-notify STOPPING=1")
+	if err != nil {
+		t.Fatal(err, out)
+	}
+	if err := <-done; err == nil {
+		t.Error("systemctl reload: got success")
+	}
+	if j, want := r.Journal("web.service"), "generation 2: not ready after 3s"; !strings.Contains(j, want) {
+		t.Errorf("journal: want %q in:\n%s", want, j)
+	}
+	if got := checkAgreement(t, r); got != pid {
+		t.Errorf("main process: got %d, want %d", got, pid)
+	}
+}
+
+// TestLauncherKilledWhileTheManagerIsToldGoesForward: invariant I6 at the instant in
+// which the manager may or may not have taken the new main PID. systemd is stopped
+// just then, so that it is not over before it can be seen.
+func TestLauncherKilledWhileTheManagerIsToldGoesForward(t *testing.T) {
+	r := boot(t, "host")
+	install(t, r, unitText(goServer))
+	must(t, r, "start", "web")
+	pid := checkAgreement(t, r)
+	load := startTraffic(r)
+	done := beginReload(t, r, "GOHTTP_START_DELAY=2s")
+	signal := func(sig unix.Signal) {
+		t.Helper()
+		if err := unix.Kill(r.PID(), sig); err != nil {
+			t.Fatal(err)
+		}
+	}
+	signal(unix.SIGSTOP)
+	defer signal(unix.SIGCONT)
+	rig.WaitFor(t, "the launcher waits at its barrier", 20*time.Second, func() bool { // the only pipe it ever has
+		return inRig(t, r, "ls -l /proc/$(pgrep -f '^/opt/flipexec/flipexec reload')/fd | grep -c pipe; true") != "0"
+	})
+	kill(t, r, "KILL", "^/opt/flipexec/flipexec reload")
+	signal(unix.SIGCONT)
+	if err := <-done; err == nil {
+		t.Error("systemctl reload: got success, though its process was killed")
+	}
+	if got := checkAgreement(t, r); got == pid {
+		t.Errorf("main process: still %d", pid)
+	}
+	awaitOneGeneration(t, r)
+	load.stop(t)
+	must(t, r, "reload", "web")
+	checkAgreement(t, r)
+}
+
 // TestDeadKeeperDoesNotHoldUpItsSuccessor: the previous keeper dies while the new
 // server starts. The commit is done all the same, and the previous server is told
 // to stop by the new keeper.
@@ -151,7 +211,7 @@ func TestReloadWithoutKeeperSaysSo(t *testing.T) {
 	if _, err := r.Systemctl("reload", "web"); err == nil {
 		t.Error("systemctl reload: got success")
 	}
-	if j, want := r.Journal("web.service"), "nothing is running"; !strings.Contains(j, want) {
+	if j, want := r.Journal("web.service"), "the keeper of the running generation is gone"; !strings.Contains(j, want) {
 		t.Errorf("journal: want %q in:\n%s", want, j)
 	}
 	if got := checkAgreement(t, r); got != pid {

@@ -112,7 +112,7 @@ func TestFailedReloadKeepsOldGeneration(t *testing.T) {
 		{"not found", "", "-- /nowhere/server", `command "/nowhere/server": not found`},
 		{"cannot be executed", "", "-- /etc/passwd", `command "/etc/passwd": permission denied`},
 		{"is no program", "", "-- /opt/servers/notaprogram", `command "/opt/servers/notaprogram": exec format error`},
-		{"says that it stops", "", "-- /bin/sh -c 'systemd-notify STOPPING=1; sleep 60'", "server said STOPPING=1 before READY=1"},
+		{"says that it stops", "", "-- /bin/sh -c 'systemd-notify STATUS=loading; systemd-notify STOPPING=1; sleep 60'", "server said STOPPING=1"},
 		{"bad option", "FLIPEXEC_STOP_SIGNAL=BANG", "", `FLIPEXEC_STOP_SIGNAL="BANG": is no signal`},
 		{"address in use", "", "--listen=http=tcp::80 --listen=x=tcp::81", "listen x=tcp::81: address already in use"},
 	}
@@ -154,11 +154,12 @@ func TestFailedReloadKeepsOldGeneration(t *testing.T) {
 	}
 }
 
-// world is what a failed reload must leave as it was: processes, the runtime
-// directory, the keeper's descriptors and the state of the listening socket.
+// world is what a failed reload must leave as it was: processes, what systemctl
+// status says, the runtime directory, the keeper's descriptors and the state of the
+// listening socket.
 func world(t *testing.T, r *rig.Rig) string {
 	t.Helper()
-	return strings.Join(processes(t, r), "\n") + inRig(t, r, `
+	return strings.Join(processes(t, r), "\n") + "\n" + show(r, "StatusText") + "\n" + inRig(t, r, `
 		cd /run/web && ls -li --time-style=+ | awk '{print $1, $2, $NF}'
 		keeper=$(pgrep -f ^flipexec-keeper)
 		ls -l /proc/$keeper/fd | awk '{print $9, $10, $11}' | grep -v journal
