@@ -13,7 +13,7 @@ flipexec:
 	$(GO_BUILD) -ldflags '-s -w -X main.version=$(VERSION)' -o $(BINARY) .
 
 # A private systemd with a small server behind flipexec, under load, reloaded
-# twenty times. Needs root; writes nothing outside of the build folder and a cache.
+# twenty times. Needs root, and installs systemd if it is missing.
 demo:
 	sh integration/deps.sh demo
 	go run ./integration/demo

@@ -157,6 +157,9 @@ func settings(c *cli.Context) ([]handoff.Setting, error) {
 			if name == "version" {
 				return nil, usageErrorf("--version stands alone")
 			}
+			if !declares(c.Command, name) {
+				return nil, usageErrorf("--%s does not apply to %s", name, c.Command.Name)
+			}
 			values := []string{level.String(name)}
 			if name == "listen" {
 				values = level.StringSlice(name)
@@ -172,6 +175,12 @@ func settings(c *cli.Context) ([]handoff.Setting, error) {
 	}
 	_, err := handoff.ParseOptions(all, os.LookupEnv)
 	return all, err
+}
+
+// declares reports whether the command has this option itself; the library would
+// take it in front of every command.
+func declares(cmd *cli.Command, name string) bool {
+	return slices.ContainsFunc(cmd.Flags, func(f cli.Flag) bool { return slices.Contains(f.Names(), name) })
 }
 
 func usageError(_ *cli.Context, err error, _ bool) error {

@@ -6,7 +6,8 @@ const usage = `Usage:
   flipexec reload [options] [-- command ...]     replace it; the exit status
                                                  says whether that worked
   flipexec exec [options] -- command ...         open the sockets and become
-                                                 the command
+                                                 the command; takes --listen
+                                                 and --ignore-sigpipe only
 
 Options:
   --listen SPEC           a socket for the server; repeatable, in the order of

@@ -1,6 +1,9 @@
 package activation
 
-import "fmt"
+import (
+	"cmp"
+	"fmt"
+)
 
 // A Socket is one descriptor with its name and origin. Whoever holds the Socket
 // closes FD.
@@ -32,6 +35,9 @@ type Set struct {
 // explicit name are, except that a socket that was itself bound from a spec of
 // that name must have been bound from that very spec: a changed address under
 // the same name is a new socket.
+//
+// A unix socket of ours whose file is gone or another's, which no client can reach
+// any more, is none: it is bound anew.
 //
 // After an error nothing is left of what Gather made. Descriptors in inherited
 // stay the caller's, those in Bound become the caller's.
@@ -97,10 +103,14 @@ func match(specs []Spec, inherited []Socket) (matches []int, taken []bool, err e
 	for i := range matches {
 		matches[i] = -1
 	}
+	lost := make([]bool, len(inherited))
+	for j, s := range inherited {
+		lost[j] = s.lostPath()
+	}
 	for _, means := range []func(Spec, Socket) (bool, error){Spec.made, Spec.hasAddress, Spec.hasName} {
 		for i, spec := range specs {
 			for j, s := range inherited {
-				if matches[i] >= 0 || taken[j] {
+				if matches[i] >= 0 || taken[j] || lost[j] {
 					continue
 				}
 				ok, err := means(spec, s)
@@ -140,8 +150,8 @@ func declare(s Socket, spec Spec) Socket {
 	if spec.Name != "" {
 		s.Name = spec.Name
 	}
-	if s.Spec != "" {
-		s.Spec = spec.String()
+	if s.Spec != "" { // ours: named as if it were bound now
+		s.Spec, s.Name = spec.String(), cmp.Or(spec.Name, Unnamed)
 	}
 	return s
 }

@@ -114,15 +114,28 @@ func (s Socket) Close() {
 	unix.Close(s.FD) // best effort: nothing to be done about an error
 }
 
+// lostPath reports whether the path of a unix socket that Bind made leads nowhere,
+// or to another file.
+func (s Socket) lostPath() bool {
+	spec, err := ParseSpec(s.Spec)
+	if err != nil || s.Ino == 0 {
+		return false
+	}
+	var st unix.Stat_t
+	if err := unix.Lstat(spec.path(), &st); err != nil {
+		return err == unix.ENOENT || err == unix.ENOTDIR
+	}
+	return uint64(st.Dev) != s.Dev || st.Ino != s.Ino
+}
+
 // Unlink removes the file of a unix socket that Bind made, if the path still
 // leads to that very file. It does nothing for every other socket.
 func (s Socket) Unlink() {
-	spec, err := ParseSpec(s.Spec)
-	if err != nil || s.Ino == 0 {
+	if s.Ino == 0 || s.lostPath() {
 		return
 	}
-	var st unix.Stat_t
-	if unix.Lstat(spec.path(), &st) != nil || uint64(st.Dev) != s.Dev || st.Ino != s.Ino {
+	spec, err := ParseSpec(s.Spec)
+	if err != nil {
 		return
 	}
 	unix.Unlink(spec.path()) // best effort: a stale socket is replaced at the next start
