@@ -53,6 +53,8 @@ func TestUsageErrorIsOneLine(t *testing.T) {
 		{[]string{"h"}, `unknown command "h"`},
 		{[]string{"server", "--", "x"}, `unknown command "server"`},
 		{[]string{"--nosuch"}, "nosuch; hint: flipexec --help"},
+		{[]string{"--pid-file", "/run/p", "exec", "--", "x"}, "--pid-file does not apply to exec"},
+		{[]string{"--version", "reload"}, "--version stands alone"},
 		{[]string{"--listen"}, "hint: flipexec --help"},
 		{[]string{"--listen", "sctp::80", "--", "x"}, `--listen "sctp::80": unknown network "sctp"`},
 		{[]string{"--listen=", "--", "x"}, `--listen "": unknown network ""`},

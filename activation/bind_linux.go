@@ -9,29 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// networks maps a spec's network to its socket type.
-var networks = map[string]int{
-	"tcp": unix.SOCK_STREAM, "tcp4": unix.SOCK_STREAM, "tcp6": unix.SOCK_STREAM,
-	"udp": unix.SOCK_DGRAM, "udp4": unix.SOCK_DGRAM, "udp6": unix.SOCK_DGRAM,
-	"unix": unix.SOCK_STREAM, "unixgram": unix.SOCK_DGRAM, "unixpacket": unix.SOCK_SEQPACKET,
-}
-
 // maxBacklog is cut down to sysctl net.core.somaxconn by listen(2), as systemd
 // does with the default of Backlog=.
 const maxBacklog = 1<<31 - 1
-
-// Bind makes the socket that spec describes: non-blocking, close-on-exec,
-// listening if its kind can listen. The descriptor is the caller's.
-//
-// At a unix path, a socket to which nobody listens any more is replaced; one
-// that answers, or a file that is no socket, is an error and stays as it is.
-func Bind(spec Spec) (Socket, error) {
-	s, err := bind(spec)
-	if err != nil {
-		return Socket{}, fmt.Errorf("listen %s: %w", spec, err)
-	}
-	return s, nil
-}
 
 func bind(spec Spec) (Socket, error) {
 	fd, sa, err := spec.open()

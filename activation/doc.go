@@ -15,5 +15,6 @@
 // sockets on. Package net sets it on what [Passed] turns into a listener or a
 // packet connection.
 //
-// The package works on Linux only.
+// On systems other than Linux everything but parsing is an error that wraps
+// [errors.ErrUnsupported].
 package activation

@@ -47,6 +47,7 @@ func TestOfferIsReadFromTheVariables(t *testing.T) {
 	}
 }
 
+// TestMalformedOfferIsRefusedByVariable: invariant I10, for the environment.
 func TestMalformedOfferIsRefusedByVariable(t *testing.T) {
 	for _, c := range []struct {
 		env  []string
@@ -91,7 +92,7 @@ func TestEnvironDescribesTheSocketsInOrder(t *testing.T) {
 }
 
 // FuzzOffer: whatever the variables hold, there are as many names as
-// descriptors, and Environ and parseOffer undo each other.
+// descriptors, and Environ and parseOffer undo each other: invariant I10.
 func FuzzOffer(f *testing.F) {
 	f.Add("2", "1", "a:b", "7")
 	f.Add("0", "1", "", "")

@@ -2,6 +2,8 @@ package activation_test
 
 import (
 	"fmt"
+	"net"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -193,6 +195,33 @@ func TestRenamedSocketIsStillOurs(t *testing.T) {
 	}
 }
 
+func TestNameIsThatOfTheSpecNotOfItsHistory(t *testing.T) {
+	at := path(t)
+	old := bind(t, "a=unix:"+at)
+	set := gather(t, []activation.Socket{old}, "unix:"+at)
+	checkSet(t, set, 0)
+	if got, want := set.Sockets[0].Name, activation.Unnamed; got != want {
+		t.Errorf("got %q, want %q, as after a fresh start", got, want)
+	}
+}
+
+// TestSocketThatLostItsPathIsBoundAnew: many servers unlink the path when they stop,
+// and no client could reach their successor.
+func TestSocketThatLostItsPathIsBoundAnew(t *testing.T) {
+	at := path(t)
+	old := bind(t, "a=unix:"+at)
+	if err := os.Remove(at); err != nil {
+		t.Fatal(err)
+	}
+	set := gather(t, []activation.Socket{old}, "a=unix:"+at)
+	checkSet(t, set, 1, old)
+	c, err := net.Dial("unix", at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
+}
+
 func TestDuplicateNameIsRefused(t *testing.T) {
 	checkFDs(t)
 	_, err := activation.Gather(parseAll(t, "a=tcp:127.0.0.1:0", "tcp:127.0.0.1:0", "tcp:127.0.0.1:0", "a=udp:127.0.0.1:0"), nil)
@@ -202,6 +231,7 @@ func TestDuplicateNameIsRefused(t *testing.T) {
 	}
 }
 
+// TestFailedGatherLeavesNothing: invariant I2, for the sockets that were made.
 func TestFailedGatherLeavesNothing(t *testing.T) {
 	at := path(t)
 	ours, theirs := bind(t, "a=unix:"+at+"a"), systemds(t, "b", "tcp:127.0.0.1:0")

@@ -11,12 +11,7 @@ import (
 // numbers (Linux 6.9); before, all pidfds share one anonymous inode.
 const pidfs = 0x50494446
 
-// Inherited returns the descriptors that this process was passed, with their
-// names, and makes them close-on-exec. None is no error, nor are variables that
-// are meant for another process (sd_listen_fds(3)); malformed variables are, and
-// descriptors that are not there. The descriptors become the caller's. The
-// environment is left as it is.
-func Inherited(lookup func(string) (string, bool)) ([]Socket, error) {
+func inherited(lookup func(string) (string, bool)) ([]Socket, error) {
 	o, err := parseOffer(lookup)
 	if err != nil || o.pid != unix.Getpid() {
 		return nil, err
@@ -55,13 +50,10 @@ func ownPIDFDID() (uint64, error) {
 		return 0, os.NewSyscallError("pidfd_open", err)
 	}
 	defer unix.Close(fd)
-	return PIDFDID(fd)
+	return pidfdid(fd)
 }
 
-// PIDFDID is the inode number of a pidfd, which names a process for as long as
-// the machine runs, or 0 where the kernel has no pidfs. The descriptor stays
-// the caller's.
-func PIDFDID(pidfd int) (uint64, error) {
+func pidfdid(pidfd int) (uint64, error) {
 	var fs unix.Statfs_t
 	if err := unix.Fstatfs(pidfd, &fs); err != nil {
 		return 0, os.NewSyscallError("fstatfs", err)

@@ -135,6 +135,7 @@ func TestInheritedReturnsWhatWasPassed(t *testing.T) {
 	}
 }
 
+// TestDescriptorsThatWereNotPassedAreRefused: invariant I10, for variables that lie.
 func TestDescriptorsThatWereNotPassedAreRefused(t *testing.T) {
 	sockets := []activation.Socket{bind(t, "tcp:127.0.0.1:0")}
 	for _, c := range []struct {

@@ -45,6 +45,7 @@ func TestStaleSocketIsReplaced(t *testing.T) {
 	}
 }
 
+// TestFileThatIsNoSocketStays: invariant I8.
 func TestFileThatIsNoSocketStays(t *testing.T) {
 	for name, put := range map[string]func(path string) error{
 		"regular file":  func(p string) error { return os.WriteFile(p, []byte("precious"), 0o600) },
@@ -71,6 +72,7 @@ func TestFileThatIsNoSocketStays(t *testing.T) {
 	}
 }
 
+// TestLinkToAStaleSocketStays: invariant I8.
 func TestLinkToAStaleSocketStays(t *testing.T) {
 	at, target := path(t), path(t)
 	stale(t, "unix:"+target)
@@ -87,6 +89,7 @@ func TestLinkToAStaleSocketStays(t *testing.T) {
 	}
 }
 
+// TestSocketOfSomebodyElseIsRefusedAndWorksOn: invariant I8.
 func TestSocketOfSomebodyElseIsRefusedAndWorksOn(t *testing.T) {
 	for _, network := range []string{"unix", "unixpacket"} {
 		at := path(t)
@@ -110,6 +113,7 @@ func TestSocketOfSomebodyElseIsRefusedAndWorksOn(t *testing.T) {
 	}
 }
 
+// TestDatagramSocketOfSomebodyElseIsRefusedAndWorksOn: invariant I8.
 func TestDatagramSocketOfSomebodyElseIsRefusedAndWorksOn(t *testing.T) {
 	at := path(t)
 	p, err := net.ListenPacket("unixgram", at)
@@ -132,6 +136,7 @@ func TestDatagramSocketOfSomebodyElseIsRefusedAndWorksOn(t *testing.T) {
 	}
 }
 
+// TestSocketWithAFullQueueIsNotStale: invariant I8.
 func TestSocketWithAFullQueueIsNotStale(t *testing.T) {
 	at := path(t)
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
@@ -164,6 +169,7 @@ func TestMissingDirectoryIsRefused(t *testing.T) {
 	checkMissing(t, filepath.Dir(at))
 }
 
+// TestUnlinkRemovesOnlyOurOwnFile: invariant I8, by path, device and inode.
 func TestUnlinkRemovesOnlyOurOwnFile(t *testing.T) {
 	at := path(t)
 	s := bind(t, "unix:"+at)

@@ -108,9 +108,7 @@ func (s Socket) file() (*os.File, error) {
 	return os.NewFile(uintptr(fd), s.Name), nil
 }
 
-// Close closes the descriptor. The socket lives on in every other process that
-// holds it.
-func (s Socket) Close() {
+func (s Socket) close() {
 	unix.Close(s.FD) // best effort: nothing to be done about an error
 }
 
@@ -128,9 +126,7 @@ func (s Socket) lostPath() bool {
 	return uint64(st.Dev) != s.Dev || st.Ino != s.Ino
 }
 
-// Unlink removes the file of a unix socket that Bind made, if the path still
-// leads to that very file. It does nothing for every other socket.
-func (s Socket) Unlink() {
+func (s Socket) unlink() {
 	if s.Ino == 0 || s.lostPath() {
 		return
 	}

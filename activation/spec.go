@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"syscall"
 )
 
 // Unnamed is the name of a socket that was given none, the word that
@@ -16,6 +17,13 @@ const (
 	maxName = 255 // FDNAME_MAX, systemd src/basic/fd-util.h
 	maxPath = 107 // sun_path of unix(7), less the closing NUL
 )
+
+// networks maps a spec's network to its socket type.
+var networks = map[string]int{
+	"tcp": syscall.SOCK_STREAM, "tcp4": syscall.SOCK_STREAM, "tcp6": syscall.SOCK_STREAM,
+	"udp": syscall.SOCK_DGRAM, "udp4": syscall.SOCK_DGRAM, "udp6": syscall.SOCK_DGRAM,
+	"unix": syscall.SOCK_STREAM, "unixgram": syscall.SOCK_DGRAM, "unixpacket": syscall.SOCK_SEQPACKET,
+}
 
 // A Spec says which socket is wanted: [NAME=]NETWORK:ADDRESS.
 //

@@ -52,6 +52,7 @@ func TestSpecSaysNameNetworkAndAddress(t *testing.T) {
 	}
 }
 
+// TestBadSpecIsRefusedWithTheReason: invariant I10, for specs.
 func TestBadSpecIsRefusedWithTheReason(t *testing.T) {
 	for _, c := range []struct{ name, text, want string }{
 		{"nothing", "", `unknown network ""`},
@@ -107,7 +108,7 @@ func TestBadSpecIsRefusedWithTheReason(t *testing.T) {
 }
 
 // FuzzParseSpec holds ParseSpec to its promise that a text is refused or means
-// what it says: what was taken prints as it was, and parses to the same.
+// what it says: what was taken prints as it was, and parses to the same. Invariant I10.
 func FuzzParseSpec(f *testing.F) {
 	for _, text := range []string{"tcp::80", "http=tcp:127.0.0.1:8080", "udp:[fe80::1%lo]:53", "unix:/run/a=b",
 		"a=unixpacket:@b", "=tcp::80", "tcp4:[::1]:1", "a:b=tcp::80", "tcp:[", "unix:@", "tcp:::1:80"} {

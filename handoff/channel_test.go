@@ -66,6 +66,7 @@ func TestPeerThatDiesWithinAMessageIsTheEnd(t *testing.T) {
 	b.close()
 }
 
+// TestGarbageIsRefusedWithItsDescriptors: invariant I10, on a real socket.
 func TestGarbageIsRefusedWithItsDescriptors(t *testing.T) {
 	checkFDs(t)
 	a, b := channels(t)

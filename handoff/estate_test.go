@@ -132,6 +132,8 @@ func TestThousandSocketsArriveInOrder(t *testing.T) {
 	}
 }
 
+// TestBadEstateIsRefusedAndNothingStaysOpen: invariant I10, for what generations
+// hand to each other.
 func TestBadEstateIsRefusedAndNothingStaysOpen(t *testing.T) {
 	for name, c := range map[string]struct {
 		change func(m *message)

@@ -64,6 +64,7 @@ func TestValueWithNULIsNotSent(t *testing.T) {
 	checkError(t, "NUL", err, "message k: NUL in argument")
 }
 
+// TestRecordOfAnotherProtocolIsRefused: invariant I10, for control messages.
 func TestRecordOfAnotherProtocolIsRefused(t *testing.T) {
 	for name, c := range map[string]struct {
 		data, want string
@@ -127,6 +128,7 @@ func TestFieldsAreReadByKey(t *testing.T) {
 
 // FuzzDecodeRecord: whatever comes, each descriptor is in the message, once and
 // in order, or after an error none is; and what was taken encodes to what came.
+// Invariant I10.
 func FuzzDecodeRecord(f *testing.F) {
 	f.Add([]byte(".done\x00"), 0)
 	f.Add([]byte(".k\x00@a=b\x00c=d\x00@e=\x00"), 2)

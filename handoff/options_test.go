@@ -75,6 +75,7 @@ func TestCommandLineComesBeforeEnvironmentBeforeDefault(t *testing.T) {
 	}
 }
 
+// TestBadValueIsRefusedByOptionOrVariable: invariant I10, for options.
 func TestBadValueIsRefusedByOptionOrVariable(t *testing.T) {
 	for _, c := range []struct{ name, value, want string }{
 		{"listen", "sctp::1", "unknown network"},

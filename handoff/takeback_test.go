@@ -12,7 +12,7 @@ import (
 )
 
 // TestServerThatDiesWhileItIsPublishedIsTakenBack: PID file and main PID are the
-// previous server's again, and its keeper was told nothing.
+// previous server's again, and its keeper was told nothing: invariants I2 and I4.
 func TestServerThatDiesWhileItIsPublishedIsTakenBack(t *testing.T) {
 	dir := t.TempDir()
 	manager, err := notify.Listen(filepath.Join(dir, "notify"))

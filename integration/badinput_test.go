@@ -74,7 +74,7 @@ func (c badStart) unit(name string) string {
 }
 
 // TestBadStartIsRefusedByName: what is wrong is found before the server runs, and
-// said in one line.
+// said in one line: invariant I10.
 func TestBadStartIsRefusedByName(t *testing.T) {
 	r := boot(t, "host")
 	stays := obstacles(t, r)

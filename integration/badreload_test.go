@@ -45,7 +45,7 @@ var badReloads = []badReload{
 }
 
 // TestBadReloadChangesNothing: a reload that cannot work is refused by name, and
-// server, main PID, PID file, paths and sockets are as before.
+// server, main PID, PID file, paths and sockets are as before: invariants I2 and I10.
 func TestBadReloadChangesNothing(t *testing.T) {
 	r := boot(t, "host")
 	stays := obstacles(t, r)

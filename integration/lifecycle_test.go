@@ -43,6 +43,7 @@ func TestStopGivesTheServerItsTime(t *testing.T) {
 	}
 }
 
+// TestExitStatusIsServers: invariant I5, without a handoff and after one.
 func TestExitStatusIsServers(t *testing.T) {
 	for _, handoffs := range []int{0, 1} {
 		t.Run(fmt.Sprintf("after %d reloads", handoffs), func(t *testing.T) {
@@ -86,6 +87,7 @@ func TestCrashIsRestarted(t *testing.T) {
 	}
 }
 
+// TestDrainEndsAtItsTimeout: invariant I3, for a server that does not want to stop.
 func TestDrainEndsAtItsTimeout(t *testing.T) {
 	r := boot(t, "host")
 	// The server ignores TERM, and so does a process that has left its

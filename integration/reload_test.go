@@ -23,6 +23,8 @@ var servers = []struct{ name, command string }{
 // reloads is how many handoffs each server goes through.
 const reloads = 20
 
+// TestReloadKeepsEveryConnection: invariants I1, I3 and I4, at every one of many
+// handoffs under load.
 func TestReloadKeepsEveryConnection(t *testing.T) {
 	for _, s := range servers {
 		t.Run(s.name, func(t *testing.T) {
@@ -112,6 +114,7 @@ func TestFailedReloadKeepsOldGeneration(t *testing.T) {
 		{"not found", "", "-- /nowhere/server", `command "/nowhere/server": not found`},
 		{"cannot be executed", "", "-- /etc/passwd", `command "/etc/passwd": permission denied`},
 		{"is no program", "", "-- /opt/servers/notaprogram", `command "/opt/servers/notaprogram": exec format error`},
+		{"has no interpreter", "", "-- /opt/servers/nointerpreter", `command "/opt/servers/nointerpreter": the interpreter that it names is not found`},
 		{"says that it stops", "", "-- /bin/sh -c 'systemd-notify STATUS=loading; systemd-notify STOPPING=1; sleep 60'", "server said STOPPING=1"},
 		{"bad option", "FLIPEXEC_STOP_SIGNAL=BANG", "", `FLIPEXEC_STOP_SIGNAL="BANG": is no signal`},
 		{"address in use", "", "--listen=http=tcp::80 --listen=x=tcp::81", "listen x=tcp::81: address already in use"},

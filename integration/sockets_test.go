@@ -12,7 +12,7 @@ import (
 )
 
 // TestUnixSocketStaysAtItsPath: the same file is there through every handoff, and
-// is gone after the stop.
+// is gone after the stop: invariant I8.
 func TestUnixSocketStaysAtItsPath(t *testing.T) {
 	r := boot(t, "host")
 	install(t, r, strings.Replace(unitText(goServer), "--listen http=tcp::80", "--listen http=tcp::80 --listen app=unix:/run/app.sock", 1))

@@ -8,7 +8,8 @@
 //
 // Every wait has a deadline, and [Socket.Receive] never waits at all. Every
 // descriptor made here is close-on-exec from birth. The transport is Linux's:
-// credentials (unix(7), SO_PASSCRED) and poll(2).
+// credentials (unix(7), SO_PASSCRED) and poll(2). On other systems everything but
+// messages is an error that wraps [errors.ErrUnsupported].
 //
 // The protocol has no negative answer. That a message was sent, or processed,
 // does not say that the manager accepted it: NotifyAccess= of systemd.service(5)

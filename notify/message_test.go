@@ -40,6 +40,7 @@ func TestParse(t *testing.T) {
 	}
 }
 
+// TestParseRefuses: invariant I10, for datagrams.
 func TestParseRefuses(t *testing.T) {
 	for _, tc := range []struct{ name, in, want string }{
 		{"NUL inside", "A=1\x00B=2", "parse message: NUL at byte 3"},
@@ -134,7 +135,7 @@ func TestStringQuotesWhatALogWouldMisread(t *testing.T) {
 }
 
 // FuzzParse checks that no datagram crashes the parser, and that what it
-// accepts can be sent on unchanged.
+// accepts can be sent on unchanged: invariant I10.
 func FuzzParse(f *testing.F) {
 	for _, s := range []string{"", "READY=1\nSTATUS=up\n", "A=1\r\nB\n=\n\x00", "A=\\\nB=1", "\xff=\x00\x00"} {
 		f.Add([]byte(s))
@@ -159,7 +160,7 @@ func FuzzParse(f *testing.F) {
 }
 
 // FuzzEncode checks that whatever can be encoded is parsed to the same fields,
-// so that no value can smuggle in a field of its own.
+// so that no value can smuggle in a field of its own: invariant I10.
 func FuzzEncode(f *testing.F) {
 	f.Add("READY", "1", "STATUS", "a b")
 	f.Add("A", "x\nREADY=1", "B", "\r")

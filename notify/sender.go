@@ -6,6 +6,9 @@ import (
 	"time"
 )
 
+// maxFDs is SCM_MAX_FD of the kernel: no message carries more descriptors.
+const maxFDs = 253
+
 // Sender is a datagram socket connected to a manager. It goes on speaking to
 // the socket that it found when it was dialled, whatever becomes of the path.
 // Its methods may be called concurrently, except for [Sender.Close].

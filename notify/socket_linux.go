@@ -7,9 +7,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxFDs is SCM_MAX_FD of the kernel: no message carries more descriptors.
-const maxFDs = 253
-
 // listen returns a socket bound at path and open to every user. Credentials
 // are asked for before bind(2): the kernel attaches them when a message is
 // sent, so that the first one must not be faster.

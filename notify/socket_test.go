@@ -60,6 +60,7 @@ func TestListenRefuses(t *testing.T) {
 	}
 }
 
+// TestReceiveNamesTheSendingProcess: what invariant I9 stands on.
 func TestReceiveNamesTheSendingProcess(t *testing.T) {
 	dir := t.TempDir()
 	// Another user must be able to reach the socket: t.TempDir is 0700 above it.
@@ -146,6 +147,7 @@ func sendRaw(t *testing.T, sock *notify.Socket, b []byte, fds ...int) {
 	}
 }
 
+// TestReceiveRefusesADatagramAndGoesOn: invariant I10, on a real socket.
 func TestReceiveRefusesADatagramAndGoesOn(t *testing.T) {
 	self := fmt.Sprintf(": pid %d: ", os.Getpid())
 	for _, tc := range []struct{ name, in, want string }{
@@ -179,6 +181,7 @@ func TestReceiveTakesAnEmptyDatagram(t *testing.T) {
 	}
 }
 
+// TestReceiveRefusesADatagramWithoutCredentials: invariant I9.
 func TestReceiveRefusesADatagramWithoutCredentials(t *testing.T) {
 	sock, s := pair(t)
 	if err := unix.SetsockoptInt(sock.FD(), unix.SOL_SOCKET, unix.SO_PASSCRED, 0); err != nil {

@@ -78,6 +78,7 @@ func TestWriteReplacesALinkAndRestorePutsItBack(t *testing.T) {
 	checkContent(t, target, "precious")
 }
 
+// TestRestorePutsBackContentAndMode: invariant I2, when a handoff is taken back.
 func TestRestorePutsBackContentAndMode(t *testing.T) {
 	path := newPath(t)
 	put(t, path, "99\nand more\n", 0o600)

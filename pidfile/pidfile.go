@@ -10,13 +10,14 @@
 // them apart by other means: between a look at the content and the change that
 // follows it, somebody else may write. Relative paths are taken from the
 // working directory of each call.
+//
+// On systems other than Linux every function is an error that wraps
+// [errors.ErrUnsupported].
 package pidfile
 
 import (
-	"errors"
 	"fmt"
 	"io/fs"
-	"path/filepath"
 	"strconv"
 	"strings"
 )
@@ -30,17 +31,7 @@ const maxLine = 32
 // symbolic link, or a regular file that Write could put back. It is for the
 // time before anything is started. A full disk cannot be seen beforehand.
 // Errors name path and wrap the cause, such as EROFS or [fs.ErrPermission].
-func Check(path string) error {
-	d, name, err := open(path)
-	if err == nil {
-		defer d.close()
-		err = d.writable()
-	}
-	if err == nil {
-		_, err = d.look(name)
-	}
-	return pathError("check", path, err)
-}
+func Check(path string) error { return pathError("check", path, check(path)) }
 
 // Read returns the PID in the first line of the regular file at path. The line
 // is a decimal number as strconv.Itoa prints it, greater than zero, with
@@ -49,19 +40,6 @@ func Check(path string) error {
 func Read(path string) (int, error) {
 	pid, err := read(path)
 	return pid, pathError("read", path, err)
-}
-
-func read(path string) (int, error) {
-	d, name, err := open(path)
-	if err != nil {
-		return 0, err
-	}
-	defer d.close()
-	b, _, err := d.read(name, maxLine)
-	if err != nil {
-		return 0, err
-	}
-	return parse(b)
 }
 
 // parse is strict because a PID that was guessed is signalled later. Bytes of
@@ -78,46 +56,7 @@ func parse(b []byte) (int, error) {
 // Remove removes path if it still holds pid, as [Read] understands it. A file
 // that is missing, or holds anything else, is left alone without an error: it
 // is somebody else's, or gone already.
-func Remove(path string, pid int) error {
-	d, name, err := open(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return pathError("remove", path, err)
-	}
-	defer d.close()
-	b, _, err := d.read(name, maxLine)
-	if notOurs(err) {
-		return nil
-	}
-	if err == nil {
-		if got, bad := parse(b); bad == nil && got == pid {
-			err = d.remove(name)
-		}
-	}
-	return pathError("remove", path, err)
-}
-
-// notOurs reports whether what could not be read is missing, or something that
-// Write never made.
-func notOurs(err error) bool {
-	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, errNotRegular)
-}
-
-// open returns the directory that holds path, and path's name in it.
-func open(path string) (dir, string, error) {
-	where, name := filepath.Split(path)
-	switch name {
-	case "", ".", "..":
-		return dir{}, "", errors.New("not a file name")
-	}
-	if where == "" {
-		where = "." // what Split leaves empty
-	}
-	d, err := openDir(where)
-	return d, name, err
-}
+func Remove(path string, pid int) error { return pathError("remove", path, remove(path, pid)) }
 
 func pathError(op, path string, err error) error {
 	if err == nil {

@@ -46,7 +46,8 @@ func TestParse(t *testing.T) {
 	}
 }
 
-// FuzzParse checks that nothing but a PID in its one spelling is taken for one.
+// FuzzParse checks that nothing but a PID in its one spelling is taken for one:
+// invariant I10.
 func FuzzParse(f *testing.F) {
 	for _, s := range []string{"", "1\n", "-1", "00", "2147483648", "1\n2", "9999999999999999999999999999999999"} {
 		f.Add([]byte(s))
@@ -77,6 +78,8 @@ var unusual = []struct {
 	{"socket", "not a regular file", errNotRegular, func(p string) error { return unix.Mknod(p, unix.S_IFSOCK|0o644, 0) }},
 }
 
+// TestReadCheckAndWriteRefuseWhatIsNoFile: invariant I10, for what is found at the
+// path of a PID file.
 func TestReadCheckAndWriteRefuseWhatIsNoFile(t *testing.T) {
 	for _, tc := range unusual {
 		t.Run(tc.name, func(t *testing.T) {

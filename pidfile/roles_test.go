@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// Whatever stops the write, the file is as it was: invariant I2.
 func TestFullDiskLeavesTheFileAsItWas(t *testing.T)       { inTmpfs(t, "full") }
 func TestExhaustedInodesLeaveTheFileAsItWas(t *testing.T) { inTmpfs(t, "no-inodes") }
 func TestReadOnlyFileSystemIsNamed(t *testing.T)          { inTmpfs(t, "read-only") }

@@ -1,0 +1,40 @@
+//go:build !linux
+
+package activation
+
+import (
+	"errors"
+	"fmt"
+	"os"
+)
+
+func bind(Spec) (Socket, error) { return Socket{}, errors.ErrUnsupported }
+
+func inherited(func(string) (string, bool)) ([]Socket, error) {
+	return nil, fmt.Errorf("inherited sockets: %w", errors.ErrUnsupported)
+}
+
+func pidfdid(pidfd int) (uint64, error) {
+	return 0, fmt.Errorf("pidfd %d: %w", pidfd, errors.ErrUnsupported)
+}
+
+// Nothing inherited is the same socket, so that Gather comes to Bind's error.
+
+func (s Spec) sameKind(int) bool { return false }
+
+func (s Spec) sameAddress(int) (bool, error) { return false, errors.ErrUnsupported }
+
+func (s Socket) lostPath() bool { return false }
+
+func (s Socket) checkListens() error { return errors.ErrUnsupported }
+
+func (s Socket) checkDatagram() error { return errors.ErrUnsupported }
+
+func (s Socket) file() (*os.File, error) { return nil, errors.ErrUnsupported }
+
+// These two cannot say that they are unsupported, and have nothing to do: no
+// Socket is ever made here.
+
+func (s Socket) close() {}
+
+func (s Socket) unlink() {}
