@@ -4,7 +4,9 @@ package integration
 
 import (
 	"fmt"
+	"io"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -44,6 +46,49 @@ func TestStopGivesTheServerItsTime(t *testing.T) {
 }
 
 // TestExitStatusIsServers: invariant I5, without a handoff and after one.
+// TestStopLetsARequestFinish: each server, at a later generation, has the two seconds
+// that a request still takes.
+func TestStopLetsARequestFinish(t *testing.T) {
+	for _, s := range servers {
+		t.Run(s.name, func(t *testing.T) {
+			r := boot(t, "host")
+			install(t, r, unitText(s.command))
+			must(t, r, "start", "web")
+			must(t, r, "reload", "web")
+			checkAgreement(t, r)
+			awaitOneGeneration(t, r)
+			c, err := r.Dial(t.Context(), "tcp", "127.0.0.1:80")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			if _, err := fmt.Fprint(c, "GET /slow?ms=2000 HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"); err != nil {
+				t.Fatal(err)
+			}
+			rig.WaitFor(t, "the server has read the request", 10*time.Second, func() bool { return unread(t, r) == 0 })
+			must(t, r, "stop", "web")
+			if got := show(r, "Result"); got != "success" {
+				t.Errorf("Result: got %q, want success", got)
+			}
+			answer, err := io.ReadAll(c)
+			if err != nil || !strings.HasPrefix(string(answer), "HTTP/1.1 200") {
+				t.Errorf("got %q, %v, want 200", answer, err)
+			}
+		})
+	}
+}
+
+// unread counts the connections to port 80 with bytes that the server has not read,
+// proc_net_tcp of the kernel's documentation.
+func unread(t *testing.T, r *rig.Rig) int {
+	t.Helper()
+	n, err := strconv.Atoi(inRig(t, r, `cat /proc/net/tcp /proc/net/tcp6 | awk '$2 ~ /:0050$/ && $4 == "01" && $5 !~ /:00000000$/' | wc -l`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
 func TestExitStatusIsServers(t *testing.T) {
 	for _, handoffs := range []int{0, 1} {
 		t.Run(fmt.Sprintf("after %d reloads", handoffs), func(t *testing.T) {

@@ -2,6 +2,7 @@
 //
 // Sockets: one, descriptor 3, if LISTEN_PID says that it is ours and LISTEN_FDS that there is no other.
 // Ready: systemd-notify --ready once it listens, so READY=1 comes from a descendant of the server.
+// /slow takes two seconds.
 // Stop: SIGTERM accepts no more, closes idle connections, answers the others with "Connection: close"; exits 0.
 'use strict';
 const http = require('http');
@@ -18,11 +19,16 @@ const body = `ok pid=${process.pid} gen=${generation}\n`;
 let closing = false;
 
 const server = http.createServer((request, response) => {
+  if (request.url.startsWith('/slow')) return setTimeout(() => answer(response), 2000);
+  answer(response);
+});
+
+function answer(response) {
   const headers = { 'Content-Length': body.length, 'X-Pid': process.pid, 'X-Generation': generation };
   if (closing) headers.Connection = 'close';
   response.writeHead(200, headers);
   response.end(body);
-});
+}
 
 server.listen({ fd: 3 }, () => {
   if (!process.env.NOTIFY_SOCKET) return;
