@@ -89,7 +89,7 @@ func (m *fakeManager) start(t testing.TB, env []string, program string, argv []s
 	generation := 0
 	if env != nil {
 		generation = 1
-		if err := m.follow(); err != nil {
+		if err := m.follow(cmd.Process.Pid); err != nil {
 			t.Fatalf("start: %v\n%s", err, &complaints)
 		}
 	}
@@ -104,9 +104,9 @@ func (m *fakeManager) start(t testing.TB, env []string, program string, argv []s
 	return when(t, events, "main", generation) - when(t, events, "exec", 0)
 }
 
-// follow answers the launcher until its barrier has passed, and then stops the server:
-// the keeper leaves with it.
-func (m *fakeManager) follow() error {
+// follow answers the launcher until its barrier has passed and it has left, and then
+// stops the server: the keeper leaves with it.
+func (m *fakeManager) follow(launcher int) error {
 	server := 0
 	for {
 		fds := []unix.PollFd{{Fd: int32(m.socket.FD()), Events: unix.POLLIN}}
@@ -132,7 +132,20 @@ func (m *fakeManager) follow() error {
 			unix.Close(fd)
 		}
 		if d.Message.Is("BARRIER", "1") {
+			if err := awaitExit(launcher); err != nil {
+				return err
+			}
 			return end(server)
+		}
+	}
+}
+
+// awaitExit waits for a process of ours and leaves it to be reaped.
+func awaitExit(pid int) error {
+	for {
+		err := unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
+		if err != unix.EINTR {
+			return os.NewSyscallError("waitid", err)
 		}
 	}
 }
