@@ -12,7 +12,7 @@ import (
 
 // grace is how long a failed generation may take to finish after its stop
 // signal: it may have accepted connections before it failed.
-const grace = 5 * time.Second
+const grace = 5 * second
 
 // tellReady hands the generation to its launcher, to be published.
 func (k *keeper) tellReady() {

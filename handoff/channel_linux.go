@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -12,7 +11,7 @@ import (
 // patience bounds what a peer of ours may take for the parts of one message, or
 // for an answer that needs no thought. Such a peer answers in microseconds; one
 // that does not is stopped or hung.
-const patience = 5 * time.Second
+const patience = 5 * second
 
 // A channel carries messages over a connected SOCK_SEQPACKET socket. It owns the
 // descriptor.

@@ -87,9 +87,14 @@ func (k *keeper) start() error {
 		return &os.PathError{Op: "chdir", Path: "/", Err: err}
 	}
 	k.say("starting pid=%d command=%q", k.Server.pid, path)
+	reached("stage started")
 	m := message{kind: msgStarted}
 	m.addFD("server", strconv.Itoa(k.Server.pid), k.Server.fd)
-	return k.launcher.send(m)
+	if err := k.launcher.send(m); err != nil {
+		return err
+	}
+	reached("started told")
+	return letGo(k.stageFD)
 }
 
 // handle moves the generation on.

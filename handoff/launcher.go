@@ -14,7 +14,7 @@ import (
 
 // publishTime bounds the time in which the manager must take a message and
 // answer a barrier. systemd does within a millisecond.
-const publishTime = 5 * time.Second
+const publishTime = 5 * second
 
 // A launcher brings one generation into being and makes it the current one. It is
 // the process that the manager started and listens to: the main process at a

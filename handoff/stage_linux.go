@@ -12,37 +12,59 @@ import (
 const stageRole = "flipexec-stage"
 
 // startStage starts the stage for the command in path. The server finds files from
-// descriptor 0 on, and nothing else. The returned descriptor is the caller's: it
-// reads as end of file once the server is executed, and else as the errno in
-// decimal.
+// descriptor 0 on, and nothing else. The returned socket is the caller's: the
+// stage waits until something is written to it, so that no server runs of which
+// nobody but its keeper knows, and gives up at its end. It then reads as end of
+// file once the server is executed, and else as the errno in decimal.
 func startStage(path string, command, env []string, files []int, o Options) (process, int, error) {
-	var pipe [2]int
-	if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
-		return process{}, -1, os.NewSyscallError("pipe2", err)
-	}
-	defer unix.Close(pipe[1])
-	argv := append([]string{stageRole, strconv.Itoa(len(files)), strconv.FormatBool(o.IgnoreSIGPIPE), path}, command...)
-	p, err := spawn(argv, env, append(files, pipe[1]))
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		unix.Close(pipe[0])
+		return process{}, -1, os.NewSyscallError("socketpair", err)
+	}
+	defer unix.Close(pair[1])
+	argv := append([]string{stageRole, strconv.Itoa(len(files)), strconv.FormatBool(o.IgnoreSIGPIPE), path}, command...)
+	p, err := spawn(argv, env, append(files, pair[1]))
+	if err != nil {
+		unix.Close(pair[0])
 		return process{}, -1, err
 	}
-	return p, pipe[0], nil
+	return p, pair[0], nil
+}
+
+// letGo lets the stage at fd become the server.
+func letGo(fd int) error {
+	err := ignoringEINTR(func() error { return unix.Sendto(fd, []byte{'\n'}, unix.MSG_NOSIGNAL, nil) })
+	return os.NewSyscallError("send", err)
 }
 
 // runStage becomes the server.
 func runStage(args []string) {
-	report, err := strconv.Atoi(args[1])
+	keeper, err := strconv.Atoi(args[1])
 	if err == nil {
-		unix.CloseOnExec(report)
+		unix.CloseOnExec(keeper)
+		awaitGo(keeper)
+		reached("stage may go")
 		err = become(args[3], args[4:], os.Environ(), args[2] == "true")
 	}
 	errno, ok := err.(unix.Errno)
 	if !ok {
 		errno = unix.EINVAL
 	}
-	unix.Write(report, strconv.AppendInt(nil, int64(errno), 10)) // best effort: the keeper sees the exit as well
+	unix.Write(keeper, strconv.AppendInt(nil, int64(errno), 10)) // best effort: the keeper sees the exit as well
 	os.Exit(ExitCannotRun)
+}
+
+// awaitGo leaves if the keeper dies before it lets us go.
+func awaitGo(keeper int) {
+	var b [1]byte
+	n := 0
+	err := ignoringEINTR(func() (err error) {
+		n, err = unix.Read(keeper, b[:])
+		return err
+	})
+	if err != nil || n == 0 {
+		os.Exit(ExitFailed)
+	}
 }
 
 // become executes path in this process and returns only on error. What is left to
