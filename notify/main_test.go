@@ -25,6 +25,11 @@ func TestMain(m *testing.M) {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
+	case "witnessed":
+		if err := sendWitnessedForever(os.Getenv("MANAGER"), os.Getenv("WITNESS")); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
 	default:
 		fmt.Fprintf(os.Stderr, "unknown role %q\n", r)
 		os.Exit(2)

@@ -11,6 +11,10 @@ func connect(string) (int, error) { return -1, errors.ErrUnsupported }
 
 func send(int, []byte, []int, time.Time) error { return errors.ErrUnsupported }
 
+func sendWitnessed(int, []byte, string, []byte, time.Time) (bool, error) {
+	return false, errors.ErrUnsupported
+}
+
 func pipe() (r, w int, err error) { return -1, -1, errors.ErrUnsupported }
 
 func waitHangup(int, time.Time) error { return errors.ErrUnsupported }

@@ -55,6 +55,29 @@ func (s *Sender) Send(m Message, deadline time.Time, fds ...int) error {
 	return nil
 }
 
+// SendWitnessed sends m to the manager as Send does, and a note about it to the
+// socket at path witness, in one system call: a process that is killed has sent
+// both or neither, so that whoever reads the note, or finds none after its death,
+// knows whether the manager has been told. The note is not waited for; witnessed
+// reports whether it was taken. After an error nothing was sent.
+func (s *Sender) SendWitnessed(m Message, witness string, note Message, deadline time.Time) (witnessed bool, err error) {
+	b, err := m.Encode()
+	if err != nil {
+		return false, fmt.Errorf("send %s: %w", s.address, err)
+	}
+	n, err := note.Encode()
+	if err == nil {
+		err = checkPath(witness)
+	}
+	if err != nil {
+		return false, fmt.Errorf("send %s: %w", witness, err)
+	}
+	if witnessed, err = sendWitnessed(s.fd, b, witness, n, deadline); err != nil {
+		return false, &fs.PathError{Op: "send", Path: s.address, Err: err}
+	}
+	return witnessed, nil
+}
+
 // Barrier waits until the manager has processed every message that was sent to
 // it before this call, by this process or any other, or until deadline; the
 // error then wraps [os.ErrDeadlineExceeded].

@@ -3,6 +3,7 @@ package notify
 import (
 	"os"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -51,6 +52,41 @@ func send(fd int, b []byte, fds []int, deadline time.Time) error {
 			}
 		default:
 			return err
+		}
+	}
+}
+
+// sendWitnessed is sendmmsg(2) with two messages: first to whom fd is connected to,
+// then to path. The kernel stops at the first of them that fails, and looks for a
+// signal, SIGKILL included, only while it waits for room (which a socket that does
+// not block never does) and on its way back to us: __sys_sendmmsg, net/socket.c.
+func sendWitnessed(fd int, first []byte, path string, second []byte, deadline time.Time) (witnessed bool, err error) {
+	to := unix.RawSockaddrUnix{Family: unix.AF_UNIX}
+	for i := range len(path) {
+		to.Path[i] = int8(path[i])
+	}
+	iov := [2]unix.Iovec{{Base: &first[0]}, {Base: &second[0]}}
+	iov[0].SetLen(len(first))
+	iov[1].SetLen(len(second))
+	var msgs [2]unix.Mmsghdr
+	for i := range msgs {
+		msgs[i].Hdr.Iov = &iov[i]
+		msgs[i].Hdr.SetIovlen(1)
+	}
+	msgs[1].Hdr.Name = (*byte)(unsafe.Pointer(&to))
+	msgs[1].Hdr.Namelen = uint32(int(unsafe.Offsetof(to.Path)) + len(path) + 1)
+	for {
+		n, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, uintptr(fd), uintptr(unsafe.Pointer(&msgs[0])), uintptr(len(msgs)), unix.MSG_NOSIGNAL, 0, 0)
+		switch errno {
+		case 0:
+			return int(n) == len(msgs), nil
+		case unix.EINTR:
+		case unix.EAGAIN:
+			if err := poll(fd, unix.POLLOUT, deadline); err != nil {
+				return false, err
+			}
+		default:
+			return false, errno
 		}
 	}
 }
