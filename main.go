@@ -43,7 +43,7 @@ func cut(args []string) (own, command []string) {
 }
 
 func newApp(command []string, stdout io.Writer) *cli.App {
-	all := []string{"listen", "pid-file", "ready-timeout", "stop-signal", "drain-timeout", "ignore-sigpipe"}
+	all := []string{"listen", "pid-file", "ready-timeout", "probation", "stop-signal", "drain-timeout", "max-draining", "ignore-sigpipe"}
 	app := &cli.App{
 		Name:                      "flipexec",
 		Writer:                    stdout,

@@ -17,8 +17,12 @@ Options:
                           (tcp4, tcp6, udp4, udp6, unixgram, unixpacket)
   --pid-file PATH         holds the PID of the current server
   --ready-timeout TIME    for READY=1 of a new server (default 60s)
+  --probation TIME        a new server that is ready serves beside the old one
+                          for so long before it takes over (default 0)
   --stop-signal SIGNAL    tells a replaced server to finish (default TERM)
   --drain-timeout TIME    from there to SIGKILL (default 90s; 0: no limit)
+  --max-draining NUMBER   of servers that finish at once; the oldest gets
+                          SIGKILL to make room (default 0: no limit)
   --ignore-sigpipe BOOL   the server ignores SIGPIPE, as with systemd's own
                           IgnoreSIGPIPE=yes (default yes)
   --version, --help

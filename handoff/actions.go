@@ -14,9 +14,37 @@ import (
 // signal: it may have accepted connections before it failed.
 const grace = 5 * second
 
+// launcherTime bounds each of the launcher's two steps with the manager: it waits
+// for room in the queue, and for a barrier.
+const launcherTime = 3 * publishTime
+
+// beginProbation lets a new generation serve beside the current one for a time.
+// The first has nothing beside it, and the manager waits for its readiness.
+func (k *keeper) beginProbation() {
+	k.say("ready pid=%d after=%v", k.main.pid, time.Since(k.born).Round(time.Millisecond))
+	reached("ready seen")
+	if k.options.Probation == 0 || k.Generation == 1 {
+		k.handle(isTimedOut)
+		return
+	}
+	k.say("on probation for %v", k.options.Probation)
+	m := message{kind: msgProbation}
+	m.add("time", k.options.Probation.String())
+	k.launcher.send(m) // best effort: a dead launcher is noticed by its hang-up
+	k.deadline = k.since.Add(k.options.Probation)
+}
+
+// endLauncher makes an end of a launcher that does not publish in time: it is
+// stopped or hung, and must not tell the manager of this server when the
+// generation is gone. Its death is what decides, in readLauncher.
+func (k *keeper) endLauncher() {
+	k.say("launcher does not go on, sending KILL")
+	k.launcherProcess.signal(unix.SIGKILL) // best effort: its hang-up is awaited
+}
+
 // tellReady hands the generation to its launcher, to be published.
 func (k *keeper) tellReady() {
-	k.say("ready pid=%d after=%v", k.main.pid, time.Since(k.born).Round(time.Millisecond))
+	k.deadline = k.since.Add(launcherTime)
 	m := message{kind: msgReady}
 	m.addFD("server", strconv.Itoa(k.main.pid), k.main.fd)
 	if k.launcher.send(m) != nil {
@@ -31,15 +59,36 @@ func (k *keeper) commit() {
 	if err := k.notifyPath.leadTo(k.manager); err != nil {
 		k.say("notify path: %v", err)
 	}
+	reached("path led")
 	for _, s := range k.Dropped {
 		s.Unlink()
 	}
 	k.Bound, k.Dropped = nil, nil
 	k.say("current pid=%d", k.main.pid)
 	if k.predecessor != nil {
-		k.predecessor.commit()
+		k.takeOver()
 	}
 	k.tellDone()
+}
+
+// takeOver makes every older generation ours to look after: those that drain
+// already, of which no more than the limit may be left beside the one that is told
+// to, and then that one.
+func (k *keeper) takeOver() {
+	var draining []*predecessor
+	for _, p := range k.Older {
+		if p != k.predecessor && p.server.running() {
+			draining = append(draining, p)
+			p.adopt()
+		}
+	}
+	if n := k.options.MaxDraining; n > 0 && len(draining) >= n {
+		for _, p := range draining[:len(draining)-n+1] {
+			p.end()
+		}
+	}
+	k.predecessor.commit()
+	reached("commit sent")
 }
 
 // tellDone ends the launcher's part (row 13) once the previous server has been
@@ -57,7 +106,7 @@ func (k *keeper) tellDone() {
 
 // settle makes the keeper small once nothing is left to do but to wait.
 func (k *keeper) settle() {
-	if k.state == current && k.launcher == nil && k.predecessor == nil {
+	if k.state == current && k.launcher == nil && len(k.Older) == 0 {
 		releaseText()
 	}
 }
@@ -65,17 +114,24 @@ func (k *keeper) settle() {
 // drain is rows 11 and 12 as the previous generation sees them. The answer comes
 // last, so that whoever waits for the reload finds the stop signal sent.
 func (k *keeper) drain() {
+	reached("commit received")
 	for _, s := range k.Sockets {
 		s.Close()
 	}
 	k.Control.Close()
+	for _, p := range k.Older { // the successor's to look after
+		p.close()
+	}
+	k.Older, k.predecessor = nil, nil
 	if err := k.notifyPath.leadToKeeper(); err != nil {
 		k.say("notify path: %v", err)
 	}
 	if err := k.main.signal(k.options.StopSignal); err != nil {
 		k.say("stop: %v", err)
 	}
+	reached("stop signal sent")
 	k.successor.send(message{kind: msgReplaced}) // best effort: a dead successor needs no answer
+	reached("replaced told")
 	if k.options.DrainTimeout > 0 {
 		k.deadline = k.since.Add(k.options.DrainTimeout)
 	}
@@ -175,11 +231,18 @@ func (k *keeper) awaitRest() {
 	}
 }
 
-// killRest ends every process of the generation.
-func (k *keeper) killRest() {
-	if k.state == draining {
+// sayKill tells why a drain ends early.
+func (k *keeper) sayKill(e event) {
+	switch {
+	case k.state == draining && e == isCrowded:
+		k.say("drain ends early, too many generations drain, sending KILL; see --max-draining")
+	case k.state == draining:
 		k.say("drain timeout after %v, sending KILL", k.options.DrainTimeout)
 	}
+}
+
+// killRest ends every process of the generation.
+func (k *keeper) killRest() {
 	k.killed, k.deadline = true, time.Time{}
 	killSession(k.Server)
 	if k.main.pid != k.Server.pid {
@@ -203,21 +266,41 @@ func (k *keeper) leave() {
 	if k.notifyPath != nil {
 		k.notifyPath.remove()
 	}
-	if k.undo && k.launcher == nil { // a living launcher does it
-		for _, s := range k.Bound {
-			s.Unlink()
+	if k.main.pid != 0 {
+		if k.options.PIDFile != "" && !k.undo { // names our server only if nobody followed
+			if err := pidfile.Remove(k.options.PIDFile, k.main.pid); err != nil {
+				k.say("%v", err)
+			}
 		}
-		if k.Generation == 1 {
-			k.Control.Unlink()
-		}
+		k.say("gone pid=%d %s", k.main.pid, k.main.fate())
 	}
-	if k.main.pid == 0 {
+	if k.undo {
+		k.outliveLauncher()
+		k.takeBack()
+	}
+}
+
+// outliveLauncher makes sure that a launcher which is stopped or hung does not hold
+// up the manager, and the next handoff. One that is not has heard why it failed,
+// and leaves once it sees our end of the channel closed, or kills us for it.
+func (k *keeper) outliveLauncher() {
+	if k.launcher == nil {
 		return
 	}
-	if k.options.PIDFile != "" && !k.undo { // names our server only if nobody followed
-		if err := pidfile.Remove(k.options.PIDFile, k.main.pid); err != nil {
-			k.say("%v", err)
-		}
+	unix.Shutdown(k.launcher.fd, unix.SHUT_WR) // best effort: it may have left
+	if k.launcherProcess.awaitExit(time.Now().Add(patience)); k.launcherProcess.running() {
+		k.endLauncher()
+		k.launcherProcess.awaitExit(time.Now().Add(patience))
 	}
-	k.say("gone pid=%d %s", k.main.pid, k.main.fate())
+}
+
+// takeBack undoes what a dead launcher had made for a generation that failed.
+func (k *keeper) takeBack() {
+	for _, s := range k.Bound {
+		s.Unlink()
+	}
+	if k.Generation == 1 {
+		k.Control.Unlink()
+	}
+	k.putBackPIDFile()
 }

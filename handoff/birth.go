@@ -20,25 +20,33 @@ func (l *launcher) startKeeper() error {
 		return err
 	}
 	defer theirs.close()
+	own, err := open(os.Getpid())
+	if err != nil {
+		ours.close()
+		return err
+	}
+	defer own.close()
 	argv := []string{keeperRole, strconv.Itoa(l.Generation)}
 	if l.keeper, err = spawn(argv, l.env, []int{0, 1, 2, theirs.fd}); err != nil {
 		ours.close()
 		return err
 	}
 	l.keeperChannel = ours
+	reached("keeper started")
 	m := message{kind: msgStart}
+	m.addFD("launcher", strconv.Itoa(own.pid), own.fd)
 	l.estate.appendTo(&m)
 	m.add("manager", value(l.env, "NOTIFY_SOCKET"))
 	m.add("directory", l.dir)
 	m.add("private", strconv.FormatBool(l.private))
-	if l.predecessor != nil {
-		m.addFD("predecessor", "", l.predecessor.fd)
-		m.addFD("previous", strconv.Itoa(l.previous.pid), l.previous.fd)
-		for _, s := range l.finish {
-			m.add("previous-"+s.Name, s.Value)
-		}
+	if l.main.pid != 0 { // of a server that has lost its keeper
+		m.addFD("main", strconv.Itoa(l.main.pid), l.main.fd)
 	}
-	return l.keeperChannel.send(m)
+	if err := l.keeperChannel.send(m); err != nil {
+		return err
+	}
+	reached("estate passed on")
+	return nil
 }
 
 // awaitReady is rows 7 and 8.
@@ -66,9 +74,11 @@ func (l *launcher) awaitReady() error {
 func (l *launcher) heed(m *message) (more time.Duration, err error) {
 	switch m.kind {
 	case msgStarted:
-		l.Server, err = takeServer(m)
+		l.Server, err = takeProcess(m, "server")
+	case msgProbation:
+		more, err = l.onProbation(m.get("time"))
 	case msgReady:
-		l.main, err = takeServer(m)
+		l.main, err = takeProcess(m, "server")
 	case msgNotify:
 		more = l.pass(m.get("text"))
 	case msgFailed:
@@ -77,13 +87,26 @@ func (l *launcher) heed(m *message) (more time.Duration, err error) {
 	return more, err
 }
 
-// takeServer takes the process out of a message.
-func takeServer(m *message) (process, error) {
-	pid, err := strconv.Atoi(m.get("@server"))
+// onProbation tells the manager, and whoever asks it, why the reload takes its time.
+func (l *launcher) onProbation(text string) (more time.Duration, err error) {
+	d, err := time.ParseDuration(text)
 	if err != nil {
-		return process{}, fmt.Errorf("keeper: message %q without a server", m.kind)
+		return 0, fmt.Errorf("keeper: probation: %w", err)
 	}
-	return process{pid, m.takeFD("server")}, nil
+	l.probation = true
+	status := l.predecessor.status()
+	status.Value += fmt.Sprintf("; generation %d is on probation for %v", l.Generation, d)
+	l.tellManager(notify.Message{status})
+	return d + grace, nil
+}
+
+// takeProcess takes a process out of a message.
+func takeProcess(m *message, key string) (process, error) {
+	pid, err := strconv.Atoi(m.get("@" + key))
+	if err != nil || pid < 1 {
+		return process{}, fmt.Errorf("message %s: no %s", m.kind, key)
+	}
+	return process{pid, m.takeFD(key)}, nil
 }
 
 // pass keeps what the server says of itself for the announcement, and tells the

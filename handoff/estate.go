@@ -20,6 +20,7 @@ type estate struct {
 	Watchdog    string              // WATCHDOG_USEC, "" for none
 	Credentials string              // CREDENTIALS_DIRECTORY of ExecStart=, "" for none
 	Server      process             // the generation's own server, if it runs
+	Older       []*predecessor      // that may still drain, oldest first
 
 	// From a launcher to its keeper only:
 	Bound   []activation.Socket // those of Sockets that are new, unlinked on failure
@@ -54,6 +55,9 @@ func (e estate) appendTo(m *message) {
 	m.add("credentials", e.Credentials)
 	if e.Server.pid != 0 {
 		m.addFD("server", strconv.Itoa(e.Server.pid), e.Server.fd)
+	}
+	for _, p := range e.Older {
+		p.appendTo(m)
 	}
 }
 
@@ -94,6 +98,13 @@ func estateFrom(m *message) (e estate, err error) {
 			if e.Server.pid, err = strconv.Atoi(f.value); err == nil {
 				e.Server.fd = f.take()
 			}
+		case "@older":
+			var p *predecessor
+			if p, err = takeOlder(f); err == nil {
+				e.Older = append(e.Older, p)
+			}
+		case "older-generation", "@older-keeper", "older-stop-signal", "older-drain-timeout":
+			err = describeOlder(e.Older, f)
 		case "spec", "file":
 			err = describe(last, f)
 		case "watchdog":
@@ -143,4 +154,7 @@ func (e estate) close() {
 		e.Control.Close()
 	}
 	e.Server.close()
+	for _, p := range e.Older {
+		p.close()
+	}
 }

@@ -42,11 +42,13 @@ func (k *keeper) sources() []source {
 	if k.launcher != nil {
 		add(k.launcher.fd, k.readLauncher)
 	}
-	if p := k.predecessor; p != nil && p.asked {
-		if p.keeper != nil {
-			add(p.keeper.fd, k.readPredecessor)
-		} else {
-			add(p.server.fd, k.forgetPredecessor)
+	for _, p := range k.Older {
+		switch {
+		case !p.ours:
+		case p.keeper != nil:
+			add(p.keeper.fd, func() { k.readPredecessor(p) })
+		default:
+			add(p.server.fd, func() { k.forget(p) })
 		}
 	}
 	if k.successor != nil {
@@ -87,9 +89,11 @@ func (k *keeper) await() {
 		k.deadline = time.Time{}
 		k.handle(isTimedOut)
 	}
-	if p := k.predecessor; p != nil && passed(p.deadline, now) {
-		p.timedOut()
-		k.tellDone()
+	for _, p := range k.Older {
+		if passed(p.deadline, now) {
+			p.timedOut()
+			k.tellDone()
+		}
 	}
 }
 
@@ -97,8 +101,10 @@ func (k *keeper) await() {
 // there is none.
 func (k *keeper) timeout() int {
 	first := k.deadline
-	if p := k.predecessor; p != nil && !p.deadline.IsZero() && (first.IsZero() || p.deadline.Before(first)) {
-		first = p.deadline
+	for _, p := range k.Older {
+		if !p.deadline.IsZero() && (first.IsZero() || p.deadline.Before(first)) {
+			first = p.deadline
+		}
 	}
 	if first.IsZero() {
 		return -1
@@ -135,13 +141,16 @@ func (k *keeper) readLauncher() {
 	m.close()
 	switch {
 	case err != nil:
+		// Its note came before its end, though perhaps after the
+		// poll(2) that showed us only this.
+		k.receiveNotifications()
 		k.launcher.close()
 		k.launcher = nil
 		k.handle(isAbandoned)
 		if k.undo {
 			k.putBackPIDFile()
 		}
-	case m.kind == msgAnnounce:
+	case m.kind == msgAnnounced: // the note could not be delivered
 		k.handle(isAnnounced)
 	case m.kind == msgPublished:
 		k.handle(isPublished)
@@ -150,17 +159,21 @@ func (k *keeper) readLauncher() {
 	}
 }
 
-func (k *keeper) readPredecessor() {
-	k.predecessor.readAnswer()
-	if k.predecessor.keeper == nil && !k.predecessor.server.running() {
-		k.forgetPredecessor()
+func (k *keeper) readPredecessor(p *predecessor) {
+	p.readAnswer()
+	if p.keeper == nil && !p.server.running() {
+		k.forget(p)
 	}
 	k.tellDone()
 }
 
-func (k *keeper) forgetPredecessor() {
-	k.predecessor.close()
-	k.predecessor = nil
+// forget lets go of a predecessor that is gone.
+func (k *keeper) forget(p *predecessor) {
+	p.close()
+	k.Older = slices.DeleteFunc(k.Older, func(o *predecessor) bool { return o == p })
+	if k.predecessor == p {
+		k.predecessor = nil
+	}
 	k.settle()
 }
 
@@ -168,7 +181,7 @@ func (k *keeper) forgetPredecessor() {
 // is current its predecessor does, and once it is replaced its successor.
 func (k *keeper) answers() bool {
 	switch k.state {
-	case starting, publishing, announced:
+	case starting, probation, publishing, announced:
 		return k.Generation == 1
 	}
 	return k.state == current
@@ -209,13 +222,16 @@ func (k *keeper) readPeer(c *channel) {
 	answer := message{kind: msgEstate}
 	answer.add("version", protocolVersion)
 	e.appendTo(&answer)
-	answer.add("stop-signal", signalName(k.options.StopSignal))
-	answer.add("drain-timeout", k.options.DrainTimeout.String())
+	for _, s := range k.options.finishing() {
+		answer.add(s.Name, s.Value)
+	}
+	reached("asked for the estate")
 	if err := c.send(answer); err != nil {
 		k.say("hand over sockets: %v", err)
 		k.dropPeer(c)
 		return
 	}
+	reached("estate sent")
 	k.successor = c
 	k.peers = slices.DeleteFunc(k.peers, func(p *channel) bool { return p == c })
 }
@@ -246,8 +262,12 @@ func (k *keeper) readSuccessor() {
 	m, err := k.successor.receive()
 	m.close()
 	switch {
-	case err == nil && m.kind == msgCommit:
+	case err == nil && m.kind == msgCommit && k.state == current:
 		k.handle(isReplaced)
+	case err == nil && m.kind == msgCommit: // of a keeper that had to be replaced
+		k.successor.send(message{kind: msgReplaced}) // best effort
+	case err == nil && m.kind == msgEnd:
+		k.handle(isCrowded)
 	case err != nil: // it gave up, or has seen us through
 		k.successor.close()
 		k.successor = nil

@@ -5,12 +5,16 @@ import (
 	"time"
 
 	"github.com/flipexec/flipexec/activation"
+	"github.com/flipexec/flipexec/notify"
 	"golang.org/x/sys/unix"
 )
 
 // giveUp takes back everything that was made, in reverse.
 func (l *launcher) giveUp() {
 	l.restorePIDFile()
+	if l.probation { // the status said what is over now
+		l.tellManager(notify.Message{l.predecessor.status()})
+	}
 	if l.keeperChannel != nil {
 		l.endKeeper()
 		clearNotifyPath(l.dir, l.Generation)
@@ -48,6 +52,7 @@ func (l *launcher) endKeeper() {
 		}
 	}
 	l.keeper.signal(unix.SIGKILL) // best effort: it has left, or does not answer
+	l.keeper.awaitExit(time.Now().Add(patience))
 	for _, p := range []process{l.Server, l.main} {
 		if p.pid != 0 {
 			killSession(p)

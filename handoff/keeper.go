@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"strconv"
 	"time"
 
@@ -29,10 +30,11 @@ type keeper struct {
 	since    time.Time // when the state was entered
 	deadline time.Time // of the state; zero for none
 
-	launcher    *channel     // nil once it is gone
-	predecessor *predecessor // nil for generation 1, and once it is gone
-	peers       []*channel   // connections that have not said what they want
-	successor   *channel     // the peer that was sent the estate
+	launcher        *channel // nil once it is gone
+	launcherProcess process
+	predecessor     *predecessor // the last of Older; nil for generation 1, and once it is gone
+	peers           []*channel   // connections that have not said what they want
+	successor       *channel     // the peer that was sent the estate
 
 	notifyPath *notifyPath
 	main       process   // the server, or what it named with MAINPID=
@@ -48,7 +50,7 @@ type keeper struct {
 func (k *keeper) run() {
 	k.born = time.Now()
 	k.since, k.deadline = k.born, k.born.Add(k.options.ReadyTimeout)
-	err := k.start()
+	err := k.begin()
 	// Signals that are sent to every process of the unit, by a stop or by
 	// systemctl kill, mean the server; the keeper leaves when that has left.
 	// Not before the stage is started, which would inherit it.
@@ -57,10 +59,37 @@ func (k *keeper) run() {
 		k.failure = err
 		k.handle(hasFailed)
 	}
-	for k.state != gone || k.predecessor.orphaned() {
+	for k.state != gone || slices.ContainsFunc(k.Older, (*predecessor).orphaned) {
 		k.await()
 	}
 	k.leave()
+}
+
+// begin starts the server, or looks after that of a keeper that died while it was
+// being published.
+func (k *keeper) begin() error {
+	if k.Server.pid == 0 {
+		return k.start()
+	}
+	k.state, k.deadline = announced, time.Now().Add(launcherTime)
+	if err := k.makeNotifyPath(); err != nil {
+		return err
+	}
+	k.say("has another keeper, pid=%d", k.main.pid)
+	return chdirRoot()
+}
+
+func (k *keeper) makeNotifyPath() (err error) {
+	k.notifyPath, err = newNotifyPath(k.dir, k.Generation, k.private)
+	return err
+}
+
+// chdirRoot lets go of the working directory, which is the server's.
+func chdirRoot() error {
+	if err := unix.Chdir("/"); err != nil {
+		return &os.PathError{Op: "chdir", Path: "/", Err: err}
+	}
+	return nil
 }
 
 // start makes the notify path and starts the stage (row 7).
@@ -69,7 +98,7 @@ func (k *keeper) start() error {
 	if err != nil {
 		return err
 	}
-	if k.notifyPath, err = newNotifyPath(k.dir, k.Generation, k.private); err != nil {
+	if err := k.makeNotifyPath(); err != nil {
 		return err
 	}
 	files := []int{0, 1, 2}
@@ -82,9 +111,8 @@ func (k *keeper) start() error {
 		return err
 	}
 	k.main = k.Server
-	// The server has the working directory; the keeper must not hold it.
-	if err := unix.Chdir("/"); err != nil {
-		return &os.PathError{Op: "chdir", Path: "/", Err: err}
+	if err := chdirRoot(); err != nil {
+		return err
 	}
 	k.say("starting pid=%d command=%q", k.Server.pid, path)
 	reached("stage started")
@@ -108,6 +136,12 @@ func (k *keeper) handle(e event) {
 		k.state, k.since, k.deadline = s.next, time.Now(), time.Time{}
 	}
 	switch s.do {
+	case beginProbation:
+		k.beginProbation()
+	case awaitLauncher:
+		k.deadline = k.since.Add(launcherTime)
+	case endLauncher:
+		k.endLauncher()
 	case tellReady:
 		k.tellReady()
 	case commit:
@@ -123,6 +157,7 @@ func (k *keeper) handle(e event) {
 	case awaitRest:
 		k.awaitRest()
 	case killRest:
+		k.sayKill(e)
 		k.killRest()
 	case cleanUp:
 		k.unlink()

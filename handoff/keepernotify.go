@@ -37,6 +37,10 @@ func (k *keeper) note(d notify.Datagram) {
 	if k.state != starting && k.launcher == nil || k.state == draining || k.state == failed {
 		return
 	}
+	if d.PID == k.launcherProcess.pid && k.launcherProcess.pid != 0 && d.Message.Is(announcedNote[0].Key, announcedNote[0].Value) {
+		k.handle(isAnnounced)
+		return
+	}
 	if !belongs(d.PID, k.Server, k.notifyPath.link) {
 		k.say("notify socket: message of pid %d, which is not of this generation", d.PID)
 		return

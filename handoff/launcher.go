@@ -25,9 +25,7 @@ type launcher struct {
 	options  Options
 	manager  *notify.Sender
 
-	predecessor *channel  // nil at a start
-	previous    process   // the running generation's server
-	finish      []Setting // how it is finished
+	predecessor *predecessor // the running generation, nil at a start
 	inherited   []activation.Socket
 
 	estate  // what the new generation gets
@@ -40,6 +38,8 @@ type launcher struct {
 	status        string  // the server's own STATUS=
 	watchdogUSEC  string  // the server's own WATCHDOG_USEC=
 	pidFile       *pidfile.File
+	probation     bool // the manager's status says so
+	orphaned      bool // the keeper had to be replaced
 }
 
 // Start brings generation 1 into being. When it returns nil the manager follows
@@ -116,16 +116,19 @@ func (l *launcher) meetPredecessor() error {
 	if err := l.askForTime(2 * publishTime); err != nil {
 		return err
 	}
-	var err error
-	if l.predecessor, err = connectControl(l.env); err != nil {
+	reached("asked for time")
+	control, err := connectControl(l.env)
+	if err != nil {
 		return err
 	}
+	reached("connected")
 	request := message{kind: msgReload}
 	request.add("version", protocolVersion)
-	if err := l.predecessor.send(request); err != nil {
+	if err := control.send(request); err != nil {
 		return fmt.Errorf("control socket: %w", err)
 	}
-	m, err := l.predecessor.receive()
+	reached("request sent")
+	m, err := control.receive()
 	if err != nil {
 		return fmt.Errorf("control socket: no answer from the running generation: %w", err)
 	}
@@ -140,16 +143,28 @@ func (l *launcher) meetPredecessor() error {
 	if err != nil {
 		return fmt.Errorf("control socket: %w", err)
 	}
-	l.inherited, l.previous = e.Sockets, e.Server
-	l.finish = []Setting{{"stop-signal", m.get("stop-signal")}, {"drain-timeout", m.get("drain-timeout")}}
+	reached("estate received")
+	l.predecessor = &predecessor{generation: e.Generation, keeper: control, server: e.Server}
+	for _, s := range l.predecessor.options.finishing() {
+		if err := l.predecessor.options.set(s.Name, m.get(s.Name)); err != nil {
+			return fmt.Errorf("control socket: %s %q: %w", s.Name, m.get(s.Name), err)
+		}
+	}
+	l.succeed(e)
+	return nil
+}
+
+// succeed makes the running generation's estate that of the next one.
+func (l *launcher) succeed(e estate) {
+	l.inherited = e.Sockets
 	e.Generation++
+	e.Older = append(e.Older, l.predecessor)
 	e.Sockets, e.Server = nil, process{}
 	e.Settings = inherit(l.settings, e.Settings)
 	if len(l.Command) > 0 {
 		e.Command = l.Command
 	}
 	l.settings, l.estate = e.Settings, e
-	return nil
 }
 
 // refusal is what a peer said instead of the answer.
@@ -170,7 +185,7 @@ func (l *launcher) prepare() (err error) {
 	if l.options, err = ParseOptions(l.settings, os.LookupEnv); err != nil {
 		return err
 	}
-	if err := l.askForTime(l.options.ReadyTimeout + grace + 3*publishTime); err != nil {
+	if err := l.askForTime(l.options.ReadyTimeout + l.options.Probation + grace + launcherTime); err != nil {
 		return err
 	}
 	if _, err := lookPath(l.Command[0], l.env); err != nil {
@@ -195,5 +210,6 @@ func (l *launcher) openControl() (err error) {
 func (l *launcher) gather() error {
 	set, err := activation.Gather(l.options.Listen, l.inherited)
 	l.Sockets, l.Bound, l.Dropped = set.Sockets, set.Bound, set.Dropped
+	reached("gathered")
 	return err
 }

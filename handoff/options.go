@@ -1,8 +1,11 @@
 package handoff
 
 import (
+	"errors"
 	"fmt"
+	"math"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -17,8 +20,10 @@ type Options struct {
 	Listen        []activation.Spec
 	PIDFile       string        // absolute, "" for none
 	ReadyTimeout  time.Duration // from start to READY=1
+	Probation     time.Duration // from there to the commit, both generations serve
 	StopSignal    unix.Signal   // tells a replaced server to finish
 	DrainTimeout  time.Duration // from the stop signal to SIGKILL, 0: no limit
+	MaxDraining   int           // generations that drain at once, 0: no limit
 	IgnoreSIGPIPE bool          // what IgnoreSIGPIPE= of systemd.exec(5) says
 }
 
@@ -41,12 +46,20 @@ var options = []option{
 		o.ReadyTimeout, err = parseDuration(v, time.Millisecond)
 		return err
 	}},
+	{"probation", "0", func(o *Options, v string) (err error) {
+		o.Probation, err = parseDuration(v, 0)
+		return err
+	}},
 	{"stop-signal", "TERM", func(o *Options, v string) (err error) {
 		o.StopSignal, err = parseSignal(v)
 		return err
 	}},
 	{"drain-timeout", "90s", func(o *Options, v string) (err error) {
 		o.DrainTimeout, err = parseDuration(v, 0)
+		return err
+	}},
+	{"max-draining", "0", func(o *Options, v string) (err error) {
+		o.MaxDraining, err = parseCount(v)
 		return err
 	}},
 	{"ignore-sigpipe", "yes", func(o *Options, v string) (err error) {
@@ -85,6 +98,20 @@ func parseOptions(settings []Setting, lookup func(string) (string, bool)) (o Opt
 		}
 	}
 	return o, checkKnown(settings)
+}
+
+// set evaluates one setting.
+func (o *Options) set(name, value string) error {
+	i := slices.IndexFunc(options, func(opt option) bool { return opt.name == name })
+	if i < 0 {
+		return errors.New("unknown option")
+	}
+	return options[i].set(o, value)
+}
+
+// finishing is how a generation wants to be finished, as settings.
+func (o Options) finishing() []Setting {
+	return []Setting{{"stop-signal", signalName(o.StopSignal)}, {"drain-timeout", o.DrainTimeout.String()}}
 }
 
 // envName is the environment variable for an option.
@@ -168,6 +195,15 @@ func parseDuration(text string, least time.Duration) (time.Duration, error) {
 		return 0, fmt.Errorf("is no duration; hint: 500ms, 30s, 2m (at least %v)", least)
 	}
 	return d, nil
+}
+
+// parseCount takes a number from 0 on.
+func parseCount(text string) (int, error) {
+	n, err := strconv.ParseUint(text, 10, 16)
+	if err != nil {
+		return 0, fmt.Errorf("is no number from 0 to %d", math.MaxUint16)
+	}
+	return int(n), nil
 }
 
 func parseBool(text string) (bool, error) {

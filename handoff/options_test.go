@@ -49,8 +49,9 @@ func TestCommandLineComesBeforeEnvironmentBeforeDefault(t *testing.T) {
 		{"empty variables", nil, []string{"FLIPEXEC_LISTEN=", "FLIPEXEC_PID_FILE=", "FLIPEXEC_READY_TIMEOUT=", "FLIPEXEC_STOP_SIGNAL=",
 			"FLIPEXEC_DRAIN_TIMEOUT=", "FLIPEXEC_IGNORE_SIGPIPE="}, func(o *handoff.Options) {}},
 		{"environment", nil, []string{"FLIPEXEC_LISTEN= a=tcp::1  udp::2 ", "FLIPEXEC_PID_FILE=/run/p", "FLIPEXEC_READY_TIMEOUT=5",
-			"FLIPEXEC_STOP_SIGNAL=QUIT", "FLIPEXEC_DRAIN_TIMEOUT=0", "FLIPEXEC_IGNORE_SIGPIPE=no"}, func(o *handoff.Options) {
-			*o = handoff.Options{Listen: specs(t, "a=tcp::1", "udp::2"), PIDFile: "/run/p", ReadyTimeout: 5 * time.Second, StopSignal: unix.SIGQUIT}
+			"FLIPEXEC_STOP_SIGNAL=QUIT", "FLIPEXEC_DRAIN_TIMEOUT=0", "FLIPEXEC_IGNORE_SIGPIPE=no", "FLIPEXEC_PROBATION=1m", "FLIPEXEC_MAX_DRAINING=3"}, func(o *handoff.Options) {
+			*o = handoff.Options{Listen: specs(t, "a=tcp::1", "udp::2"), PIDFile: "/run/p", ReadyTimeout: 5 * time.Second, Probation: time.Minute,
+				StopSignal: unix.SIGQUIT, MaxDraining: 3}
 		}},
 		{"command line", []handoff.Setting{{"ready-timeout", "500ms"}, {"listen", "unix:/run/a b,c"}, {"drain-timeout", "2m"}, {"listen", "tcp::1"},
 			{"pid-file", "/run/q"}, {"ignore-sigpipe", "off"}, {"stop-signal", "sigusr1"}}, nil, func(o *handoff.Options) {
@@ -91,6 +92,10 @@ func TestBadValueIsRefusedByOptionOrVariable(t *testing.T) {
 		{"drain-timeout", "-1", "is no duration"},
 		{"drain-timeout", "1 m", "is no duration"},
 		{"drain-timeout", "99999999999999999999", "is no duration"},
+		{"probation", "-1s", "is no duration"},
+		{"max-draining", "-1", "is no number from 0 to 65535"},
+		{"max-draining", "65536", "is no number"},
+		{"max-draining", "", "is no number"},
 		{"stop-signal", "", "is no signal"},
 		{"stop-signal", "0", "is no signal"},
 		{"stop-signal", "65", "is no signal"},

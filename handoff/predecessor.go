@@ -1,25 +1,42 @@
 package handoff
 
 import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
 	"time"
+
+	"github.com/flipexec/flipexec/notify"
 )
 
-// predecessor is the previous generation as its successor's keeper sees it. Its
-// own keeper makes it drain; should that one die, we finish its server.
+// predecessor is an earlier generation as the keeper sees it whose generation is
+// current, or about to be. Its own keeper makes it drain; should that one die, we
+// finish its server. Whoever becomes current takes all of them over from the one
+// before, which forgets them.
 type predecessor struct {
-	keeper   *channel // nil once it hung up
-	server   process
-	options  Options   // how to finish the server
-	asked    bool      // the commit was sent
-	told     bool      // the server was told to stop, or is gone
-	deadline time.Time // of the keeper's answer, then of an orphaned server
+	generation int
+	keeper     *channel // nil once it hung up
+	server     process
+	options    Options   // how to finish the server
+	ours       bool      // to be looked after: from our commit on
+	told       bool      // the server was told to stop, or is gone
+	deadline   time.Time // of the keeper's answer, then of an orphaned server
 }
 
 // commit tells the keeper that it has been replaced.
 func (p *predecessor) commit() {
-	p.asked, p.deadline = true, time.Now().Add(patience)
+	p.ours, p.deadline = true, time.Now().Add(patience)
 	if p.keeper.send(message{kind: msgCommit}) != nil {
 		p.lose()
+	}
+}
+
+// adopt looks after a generation that drains already.
+func (p *predecessor) adopt() {
+	p.ours = true
+	if p.keeper == nil && p.options.DrainTimeout > 0 {
+		p.deadline = time.Now().Add(p.options.DrainTimeout)
 	}
 }
 
@@ -35,7 +52,8 @@ func (p *predecessor) readAnswer() {
 }
 
 // lose goes on without the keeper: it is dead, hung, or has left because its
-// server is gone.
+// server is gone. A keeper that died between its stop signal and its answer makes
+// that signal a second one, as systemd's own stop does.
 func (p *predecessor) lose() {
 	p.keeper.close()
 	p.keeper, p.deadline = nil, time.Time{}
@@ -50,7 +68,7 @@ func (p *predecessor) lose() {
 	if p.options.DrainTimeout > 0 {
 		p.deadline = time.Now().Add(p.options.DrainTimeout)
 	}
-	say("pid=%d has lost its keeper and drains without, timeout=%s", p.server.pid, limit(p.options.DrainTimeout))
+	say("generation %d has lost its keeper and drains without, pid=%d timeout=%s", p.generation, p.server.pid, limit(p.options.DrainTimeout))
 }
 
 // timedOut gives up on the keeper, or on the server that it left.
@@ -59,16 +77,76 @@ func (p *predecessor) timedOut() {
 		p.lose()
 		return
 	}
+	p.kill()
+}
+
+// end makes room: the generation's time is up before its drain timeout.
+func (p *predecessor) end() {
+	if p.keeper == nil || p.keeper.send(message{kind: msgEnd}) != nil {
+		say("generation %d is ended to make room, sending KILL", p.generation)
+		p.kill()
+	}
+}
+
+func (p *predecessor) kill() {
 	p.deadline = time.Time{}
 	killSession(p.server)
 }
 
+// status is what the manager is to show while the predecessor is the one that serves.
+func (p *predecessor) status() notify.Field {
+	return notify.Field{Key: "STATUS", Value: fmt.Sprintf("generation %d: pid %d", p.generation, p.server.pid)}
+}
+
 // orphaned reports whether nobody else looks after the server.
-func (p *predecessor) orphaned() bool { return p != nil && p.keeper == nil && p.server.running() }
+func (p *predecessor) orphaned() bool { return p.keeper == nil && p.server.running() }
 
 func (p *predecessor) close() {
 	if p.keeper != nil {
 		p.keeper.close()
 	}
 	p.server.close()
+}
+
+// appendTo adds the predecessor to a message. An orphan's drain timeout is what is
+// left of it.
+func (p *predecessor) appendTo(m *message) {
+	o := p.options
+	if p.keeper == nil && !p.deadline.IsZero() {
+		o.DrainTimeout = max(time.Until(p.deadline), time.Millisecond)
+	}
+	m.addFD("older", strconv.Itoa(p.server.pid), p.server.fd)
+	m.add("older-generation", strconv.Itoa(p.generation))
+	if p.keeper != nil {
+		m.addFD("older-keeper", "", p.keeper.fd)
+	}
+	for _, s := range o.finishing() {
+		m.add("older-"+s.Name, s.Value)
+	}
+}
+
+// describeOlder fills in the predecessor that the field belongs to.
+func describeOlder(older []*predecessor, f *field) (err error) {
+	if len(older) == 0 {
+		return errors.New("no older generation before it")
+	}
+	p := older[len(older)-1]
+	switch f.key {
+	case "older-generation":
+		p.generation, err = strconv.Atoi(f.value)
+	case "@older-keeper":
+		p.keeper, err = newChannel(f.take())
+	default:
+		err = p.options.set(strings.TrimPrefix(f.key, "older-"), f.value)
+	}
+	return err
+}
+
+// takeOlder takes the process out of the field that begins a predecessor.
+func takeOlder(f *field) (*predecessor, error) {
+	pid, err := strconv.Atoi(f.value)
+	if err != nil || pid < 1 {
+		return nil, fmt.Errorf("no process")
+	}
+	return &predecessor{server: process{pid, f.take()}}, nil
 }

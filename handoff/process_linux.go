@@ -6,6 +6,7 @@ import (
 	"os"
 	"strconv"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -64,6 +65,16 @@ func (p process) signal(sig unix.Signal) error {
 		return os.NewSyscallError("pidfd_send_signal", err)
 	}
 	return nil
+}
+
+// awaitExit waits until the process has exited, or until deadline.
+func (p process) awaitExit(deadline time.Time) {
+	fds := []unix.PollFd{{Fd: int32(p.fd), Events: unix.POLLIN}}
+	for left := time.Until(deadline); left > 0; left = time.Until(deadline) {
+		if n, err := unix.Poll(fds, int(left.Milliseconds())+1); n > 0 || err != nil && err != unix.EINTR {
+			return
+		}
+	}
 }
 
 // running reports whether the process has not exited.

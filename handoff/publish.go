@@ -8,6 +8,7 @@ import (
 	"github.com/flipexec/flipexec/activation"
 	"github.com/flipexec/flipexec/notify"
 	"github.com/flipexec/flipexec/pidfile"
+	"golang.org/x/sys/unix"
 )
 
 // publish makes the new server known (row 9): first the PID file, because systemd
@@ -23,20 +24,38 @@ func (l *launcher) publish() (err error) {
 			return err
 		}
 	}
-	if err := l.keeperChannel.send(message{kind: msgAnnounce}); err != nil {
-		return fmt.Errorf("its keeper died: %w", err)
+	reached("PID file written")
+	if err := l.announce(); err != nil {
+		return err
 	}
-	if err := l.manager.Send(l.announcement(), time.Now().Add(publishTime)); err != nil {
-		return fmt.Errorf("tell the manager the main PID: %w", err)
-	}
+	reached("announced")
 	if err := l.manager.Barrier(time.Now().Add(publishTime)); err != nil {
 		// The message is in its queue, in front of whatever the old
 		// server will say, and it will take it before it learns of
 		// that one's exit: going on is safe, and going back is not.
 		say("generation %d: the manager has not confirmed the main PID: %v", l.Generation, err)
 	}
+	reached("confirmed")
 	return nil
 }
+
+// announce tells the manager the main PID, and in the same instant the keeper that
+// it has been told: there is no way back from here.
+func (l *launcher) announce() error {
+	witness := (&notifyPath{link: notifyLink(l.dir, l.Generation)}).file()
+	witnessed, err := l.manager.SendWitnessed(l.announcement(), witness, announcedNote, time.Now().Add(publishTime))
+	if err != nil {
+		return fmt.Errorf("tell the manager the main PID: %w", err)
+	}
+	if !witnessed { // the queue is full, or the keeper dead
+		l.keeperChannel.send(message{kind: msgAnnounced}) // best effort: a dead keeper is replaced
+	}
+	return nil
+}
+
+// announcedNote is what a launcher sends to its keeper's notify socket. The manager
+// would ignore it.
+var announcedNote = notify.Message{{Key: "X_FLIPEXEC_ANNOUNCED", Value: "1"}}
 
 func (l *launcher) announcement() notify.Message {
 	status := l.status
@@ -58,16 +77,15 @@ func (l *launcher) announcement() notify.Message {
 	return m
 }
 
-// awaitDone is rows 10 to 13. Once the keeper has heard that its generation is
-// published there is no way back; until then a server that dies takes the
-// announcement with it.
+// awaitDone is rows 10 to 13. There is no way back by now, except that a server
+// that dies before its keeper has sent the commit takes the announcement with it.
 func (l *launcher) awaitDone() error {
-	err := l.keeperChannel.send(message{kind: msgPublished})
+	l.keeperChannel.send(message{kind: msgPublished}) // best effort: whether it lives shows below
 	deadline := time.Now().Add(2 * patience)
-	for err == nil {
-		var m message
-		if m, err = l.hear(deadline); err != nil {
-			break
+	for {
+		m, err := l.hear(deadline)
+		if err != nil {
+			return l.goOnWithout(err)
 		}
 		m.close()
 		switch m.kind {
@@ -77,15 +95,32 @@ func (l *launcher) awaitDone() error {
 			l.takeBack()
 			return refusal(m)
 		case msgDone:
+			reached("done heard")
 			l.pidFile = nil
 			return nil
 		}
 	}
-	l.pidFile = nil
-	if !l.main.running() { // and the keeper has seen to the rest, or nobody can
+}
+
+// goOnWithout replaces a keeper that has died or hangs, once.
+func (l *launcher) goOnWithout(cause error) error {
+	if !l.main.running() { // and the manager sees to the rest
+		l.pidFile = nil
 		return fmt.Errorf("server %s as soon as it was published", l.main.fate())
 	}
-	l.commitAlone(err)
+	if !l.orphaned {
+		l.orphaned = true
+		say("generation %d: %v", l.Generation, cause)
+		l.keeper.signal(unix.SIGKILL) // best effort: it has left, or hangs
+		l.keeper.awaitExit(time.Now().Add(patience))
+		l.keeperChannel.close()
+		if cause = l.startKeeper(); cause == nil {
+			return l.awaitDone()
+		}
+	}
+	l.pidFile = nil
+	say("generation %d serves, but it has no keeper: %v; hint: the next reload needs systemctl restart", l.Generation, cause)
+	l.commitAlone()
 	return nil
 }
 
@@ -94,13 +129,13 @@ func (l *launcher) awaitDone() error {
 // dead; if not, it still listens to us.
 func (l *launcher) takeBack() {
 	l.restorePIDFile() // first, as in publish
-	if l.predecessor == nil || !l.previous.running() {
+	if l.predecessor == nil || !l.predecessor.server.running() {
 		return
 	}
 	l.tellManager(notify.Message{
-		{Key: "MAINPID", Value: strconv.Itoa(l.previous.pid)},
+		{Key: "MAINPID", Value: strconv.Itoa(l.predecessor.server.pid)},
 		{Key: "READY", Value: "1"},
-		{Key: "STATUS", Value: fmt.Sprintf("generation %d: pid %d", l.Generation-1, l.previous.pid)},
+		l.predecessor.status(),
 	})
 	if err := l.manager.Barrier(time.Now().Add(publishTime)); err != nil {
 		say("notify manager: %v", err)
@@ -126,10 +161,9 @@ func (l *launcher) passAll(text string) {
 	}
 }
 
-// commitAlone ends the previous generation when the new keeper died at the last
-// moment: there must not be two.
-func (l *launcher) commitAlone(cause error) {
-	say("generation %d serves, but %v; hint: the next reload needs systemctl restart", l.Generation, cause)
+// commitAlone does what is left of a keeper's part: there must not be two
+// generations, and the server's watchdog must reach the manager.
+func (l *launcher) commitAlone() {
 	path := notifyPath{link: notifyLink(l.dir, l.Generation)}
 	if err := path.leadTo(value(l.env, "NOTIFY_SOCKET")); err != nil {
 		say("generation %d: notify path: %v", l.Generation, err)
@@ -137,16 +171,9 @@ func (l *launcher) commitAlone(cause error) {
 	for _, s := range l.Dropped {
 		s.Unlink()
 	}
-	if l.predecessor == nil {
-		return
+	if p := l.predecessor; p != nil {
+		if p.commit(); p.keeper != nil {
+			p.readAnswer()
+		}
 	}
-	o, err := finishOptions(l.finish)
-	if err != nil {
-		o = l.options
-	}
-	p := predecessor{keeper: l.predecessor, server: l.previous, options: o}
-	if p.commit(); p.keeper != nil {
-		p.readAnswer()
-	}
-	l.predecessor = nil
 }

@@ -3,7 +3,6 @@ package handoff
 import (
 	"fmt"
 	"os"
-	"strconv"
 
 	"golang.org/x/sys/unix"
 )
@@ -52,44 +51,29 @@ func runKeeper() error {
 		env: os.Environ(), manager: m.get("manager"), dir: m.get("directory"), private: m.get("private") == "true",
 		launcher: c, stageFD: -1,
 	}
-	if k.estate, err = estateFrom(&m); err != nil {
-		return err
-	}
-	if k.options, err = ParseOptions(k.Settings, os.LookupEnv); err != nil {
-		return err
-	}
-	if k.predecessor, err = takePredecessor(&m); err != nil {
+	if err := k.take(&m); err != nil {
 		return err
 	}
 	k.run()
 	return nil
 }
 
-func takePredecessor(m *message) (*predecessor, error) {
-	fd := m.takeFD("predecessor")
-	if fd < 0 {
-		return nil, nil
+// take reads the rest of what the launcher sends.
+func (k *keeper) take(m *message) (err error) {
+	if k.launcherProcess, err = takeProcess(m, "launcher"); err != nil {
+		return err
 	}
-	c, err := newChannel(fd)
-	if err != nil {
-		return nil, err
+	if k.estate, err = estateFrom(m); err != nil {
+		return err
 	}
-	pid, err := strconv.Atoi(m.get("@previous"))
-	if err != nil {
-		return nil, fmt.Errorf("previous server: %w", err)
+	if k.options, err = ParseOptions(k.Settings, os.LookupEnv); err != nil {
+		return err
 	}
-	o, err := finishOptions([]Setting{
-		{"stop-signal", m.get("previous-stop-signal")},
-		{"drain-timeout", m.get("previous-drain-timeout")},
-	})
-	if err != nil {
-		return nil, fmt.Errorf("previous server: %w", err)
+	if n := len(k.Older); n > 0 {
+		k.predecessor = k.Older[n-1]
 	}
-	return &predecessor{keeper: c, server: process{pid, m.takeFD("previous")}, options: o}, nil
-}
-
-// finishOptions evaluates how a generation wants to be finished; nothing of ours
-// has a say in it.
-func finishOptions(settings []Setting) (Options, error) {
-	return ParseOptions(settings, func(string) (string, bool) { return "", false })
+	if k.Server.pid != 0 {
+		k.main, err = takeProcess(m, "main")
+	}
+	return err
 }

@@ -5,8 +5,9 @@ type state int
 
 const (
 	starting   state = iota // its server runs, or is about to, and has not said READY=1
-	publishing              // ready; its launcher writes the PID file
-	announced               // the launcher is telling the manager the main PID
+	probation               // ready; both generations serve until it has proved itself
+	publishing              // its launcher writes the PID file
+	announced               // the manager was told the main PID, and may have taken it
 	current                 // the generation that serves and is known to the manager
 	draining                // replaced; its server finishes what it has accepted
 	failed                  // will never be current; its processes are being ended
@@ -20,11 +21,12 @@ const (
 	isReady     event = iota // the server said READY=1
 	hasFailed                // the server could not be executed, or said that it stops
 	hasExited                // the server has exited
-	isAnnounced              // the launcher: I am about to tell the manager
+	isAnnounced              // the launcher's note: the manager has been told
 	isPublished              // the launcher: the manager follows the new server
 	isAborted                // the launcher: give up
 	isAbandoned              // the launcher died
 	isReplaced               // the successor: commit
+	isCrowded                // the current generation: too many of us drain
 	isTimedOut               // the deadline of this state has passed
 	isEmpty                  // no process of the generation is left
 )
@@ -33,16 +35,18 @@ const (
 type action int
 
 const (
-	tellReady  action = iota
-	commit            // rows 10 and 11
-	drain             // row 12
-	stopFailed        // say why, send the stop signal, give it the grace
-	killFailed        // say why, kill what the server left behind
-	awaitRest         // wait for what the server left behind
-	killRest          // kill it
-	cleanUp           // unlink the sockets
-	leave             // nothing more: the loop ends
-	wait              // nothing yet: the launcher is at work
+	beginProbation action = iota // say that it is ready
+	tellReady                    // hand it to the launcher
+	awaitLauncher                // nothing, for a bounded time: the launcher is at work
+	endLauncher                  // kill it, which is then isAbandoned
+	commit                       // rows 10 and 11
+	drain                        // row 12
+	stopFailed                   // say why, send the stop signal, give it the grace
+	killFailed                   // say why, kill what the server left behind
+	awaitRest                    // wait for what the server left behind
+	killRest                     // kill it
+	cleanUp                      // unlink the sockets
+	leave                        // nothing more: the loop ends
 )
 
 // step is one cell of the table: where to go and what to do on arrival.
@@ -55,27 +59,43 @@ type step struct {
 // list changes nothing there.
 //
 // Until isAnnounced every failure goes back: this generation ends and the previous
-// one, which knows nothing of it, serves on. From isPublished on there is no way
-// back, because the manager follows the new server; the commit is then carried out
-// even if launcher and previous keeper are dead.
+// one, which knows nothing of it, serves on. From there on a failure of ours goes
+// forward, because the manager follows the new server or is about to: the commit
+// is carried out even if launcher and previous keeper are dead, and a keeper that
+// dies is replaced by its launcher.
 //
-// In between, for the time of one barrier, the manager may or may not have taken
-// the new main PID. A launcher that dies there has most probably sent it, so that
-// the generation goes forward without it. A server that dies there is taken back
-// by the launcher (takeBack), as far as systemd allows: if it had taken the main
-// PID and the server failed with a status other than 0, the unit fails, except
-// where PIDFile= names the PID file, which is put back first.
+// There is no instant of doubt between the two. The launcher tells the manager the
+// main PID and its keeper that it did so by one system call (notify.SendWitnessed),
+// so that a keeper whose launcher is dead finds the note exactly if the message is
+// in the manager's queue. That it is there, and not taken yet, is enough: the
+// manager takes it before it learns of the launcher's end, or of the previous
+// server's (systemd serves notifications before SIGCHLD), and refuses the PID of a
+// process of the unit only if it is dead.
+//
+// That is what is left, a server that dies in announced, the time of one barrier.
+// Its launcher takes it back (takeBack) as far as systemd allows: if that had taken
+// the main PID and the server failed with a status other than 0, the unit fails,
+// except where PIDFile= names the PID file, which is put back first. The same
+// happens to a server that dies as soon as it is current.
 var transitions = map[state]map[event]step{
 	starting: {
-		isReady:     {publishing, tellReady},
+		isReady:     {probation, beginProbation},
 		hasFailed:   {failed, stopFailed},
 		hasExited:   {failed, killFailed},
 		isTimedOut:  {failed, stopFailed},
 		isAborted:   {failed, stopFailed},
 		isAbandoned: {failed, stopFailed},
 	},
+	probation: {
+		isTimedOut:  {publishing, tellReady},
+		hasFailed:   {failed, stopFailed},
+		hasExited:   {failed, killFailed},
+		isAborted:   {failed, stopFailed},
+		isAbandoned: {failed, stopFailed},
+	},
 	publishing: {
-		isAnnounced: {announced, wait},
+		isAnnounced: {announced, awaitLauncher},
+		isTimedOut:  {publishing, endLauncher},
 		hasFailed:   {failed, stopFailed},
 		hasExited:   {failed, killFailed},
 		isAborted:   {failed, stopFailed},
@@ -83,6 +103,7 @@ var transitions = map[state]map[event]step{
 	},
 	announced: {
 		isPublished: {current, commit},
+		isTimedOut:  {current, commit},
 		isAbandoned: {current, commit},
 		hasFailed:   {failed, stopFailed},
 		hasExited:   {failed, killFailed},
@@ -94,6 +115,7 @@ var transitions = map[state]map[event]step{
 	},
 	draining: {
 		hasExited:  {draining, awaitRest},
+		isCrowded:  {draining, killRest},
 		isTimedOut: {draining, killRest},
 		isEmpty:    {gone, leave},
 	},
@@ -111,9 +133,9 @@ func next(s state, e event) (step, bool) {
 }
 
 func (s state) String() string {
-	return [...]string{"starting", "publishing", "announced", "current", "draining", "failed", "gone"}[s]
+	return [...]string{"starting", "on probation", "publishing", "announced", "current", "draining", "failed", "gone"}[s]
 }
 
 func (e event) String() string {
-	return [...]string{"ready", "failed", "exited", "announced", "published", "aborted", "abandoned", "replaced", "timed out", "empty"}[e]
+	return [...]string{"ready", "failed", "exited", "announced", "published", "aborted", "abandoned", "replaced", "crowded", "timed out", "empty"}[e]
 }

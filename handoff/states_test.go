@@ -7,8 +7,8 @@ import (
 )
 
 var (
-	allStates = []state{starting, publishing, announced, current, draining, failed, gone}
-	allEvents = []event{isReady, hasFailed, hasExited, isAnnounced, isPublished, isAborted, isAbandoned, isReplaced, isTimedOut, isEmpty}
+	allStates = []state{starting, probation, publishing, announced, current, draining, failed, gone}
+	allEvents = []event{isReady, hasFailed, hasExited, isAnnounced, isPublished, isAborted, isAbandoned, isReplaced, isCrowded, isTimedOut, isEmpty}
 )
 
 // ignored says, for every event that a state does not list, why that is right.
@@ -18,20 +18,29 @@ var ignored = map[state]map[event]string{
 		isPublished: "the launcher publishes what is ready",
 		isReplaced:  "only a current generation has a successor",
 		isEmpty:     "is asked only of what drains or failed",
+		isCrowded:   "only what drains can make room",
+	},
+	probation: {
+		isReady:     "was said already",
+		isAnnounced: "the launcher announces what has proved itself",
+		isPublished: "the launcher publishes what has proved itself",
+		isReplaced:  "only a current generation has a successor",
+		isEmpty:     "is asked only of what drains or failed",
+		isCrowded:   "only what drains can make room",
 	},
 	publishing: {
 		isReady:     "was said already",
 		isPublished: "the launcher announces first",
 		isReplaced:  "only a current generation has a successor",
-		isTimedOut:  "the launcher's deadlines hold here",
 		isEmpty:     "is asked only of what drains or failed",
+		isCrowded:   "only what drains can make room",
 	},
 	announced: {
 		isReady:     "was said already",
 		isAnnounced: "was said already",
 		isReplaced:  "only a current generation has a successor",
-		isTimedOut:  "the launcher's deadlines hold here",
 		isEmpty:     "is asked only of what drains or failed",
+		isCrowded:   "only what drains can make room",
 	},
 	current: {
 		isReady:     "is said to the manager",
@@ -42,6 +51,7 @@ var ignored = map[state]map[event]string{
 		isAbandoned: "no way back: the manager follows this server",
 		isTimedOut:  "there is no deadline",
 		isEmpty:     "is asked only of what drains or failed",
+		isCrowded:   "only what drains can make room",
 	},
 	draining: {
 		isReady:     "too late to matter",
@@ -60,10 +70,11 @@ var ignored = map[state]map[event]string{
 		isAborted:   "it is ending",
 		isAbandoned: "it is ending",
 		isReplaced:  "only a current generation has a successor",
+		isCrowded:   "only what drains can make room",
 	},
 	gone: {
 		isReady: "gone", hasFailed: "gone", hasExited: "gone", isAnnounced: "gone", isPublished: "gone", isAborted: "gone",
-		isAbandoned: "gone", isReplaced: "gone", isTimedOut: "gone", isEmpty: "gone",
+		isAbandoned: "gone", isReplaced: "gone", isCrowded: "gone", isTimedOut: "gone", isEmpty: "gone",
 	},
 }
 
@@ -81,30 +92,38 @@ func TestEveryEventIsListedOrIgnoredForAReason(t *testing.T) {
 
 // life is the table as a person reads it. A change of the table shows here.
 const life = `
-starting    ready      → publishing
-starting    failed     → failed
-starting    exited     → failed
-starting    aborted    → failed
-starting    abandoned  → failed
-starting    timed out  → failed
-publishing  failed     → failed
-publishing  exited     → failed
-publishing  announced  → announced
-publishing  aborted    → failed
-publishing  abandoned  → failed
-announced   failed     → failed
-announced   exited     → failed
-announced   published  → current
-announced   aborted    → failed
-announced   abandoned  → current
-current     exited     → gone
-current     replaced   → draining
-draining    exited     → draining
-draining    timed out  → draining
-draining    empty      → gone
-failed      exited     → failed
-failed      timed out  → failed
-failed      empty      → gone
+starting     ready      → on probation
+starting     failed     → failed
+starting     exited     → failed
+starting     aborted    → failed
+starting     abandoned  → failed
+starting     timed out  → failed
+on probation failed     → failed
+on probation exited     → failed
+on probation aborted    → failed
+on probation abandoned  → failed
+on probation timed out  → publishing
+publishing   failed     → failed
+publishing   exited     → failed
+publishing   announced  → announced
+publishing   aborted    → failed
+publishing   abandoned  → failed
+publishing   timed out  → publishing
+announced    failed     → failed
+announced    exited     → failed
+announced    published  → current
+announced    aborted    → failed
+announced    abandoned  → current
+announced    timed out  → current
+current      exited     → gone
+current      replaced   → draining
+draining     exited     → draining
+draining     crowded    → draining
+draining     timed out  → draining
+draining     empty      → gone
+failed       exited     → failed
+failed       timed out  → failed
+failed       empty      → gone
 `
 
 func TestTableIsTheLifeThatIsDocumented(t *testing.T) {
@@ -112,7 +131,7 @@ func TestTableIsTheLifeThatIsDocumented(t *testing.T) {
 	for _, s := range allStates {
 		for _, e := range allEvents {
 			if to, ok := next(s, e); ok {
-				fmt.Fprintf(&b, "%-11v %-10v → %v\n", s, e, to.next)
+				fmt.Fprintf(&b, "%-12v %-10v → %v\n", s, e, to.next)
 			}
 		}
 	}
@@ -148,7 +167,7 @@ func TestEveryStateEndsInGone(t *testing.T) {
 
 func TestThereIsNoWayBack(t *testing.T) {
 	for _, s := range []state{current, draining} {
-		for _, before := range []state{starting, publishing, announced, failed} {
+		for _, before := range []state{starting, probation, publishing, announced, failed} {
 			if reachable(s)[before] {
 				t.Errorf("%v leads to %v", s, before)
 			}
@@ -162,7 +181,7 @@ func TestThereIsNoWayBack(t *testing.T) {
 }
 
 func TestEveryFailureBeforePublicationEndsTheGeneration(t *testing.T) {
-	for _, s := range []state{starting, publishing} {
+	for _, s := range []state{starting, probation, publishing} {
 		for _, e := range []event{hasFailed, hasExited, isAborted, isAbandoned} {
 			got, ok := next(s, e)
 			if !ok || got.next != failed || got.do != stopFailed && got.do != killFailed {

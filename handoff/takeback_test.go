@@ -25,7 +25,7 @@ func TestServerThatDiesWhileItIsPublishedIsTakenBack(t *testing.T) {
 	if _, err := pidfile.Write(pidPath, previous.pid); err != nil {
 		t.Fatal(err)
 	}
-	l := &launcher{previous: previous, main: dead}
+	l := &launcher{predecessor: &predecessor{generation: 1, server: previous}, main: dead}
 	l.Generation = 2
 	if l.pidFile, err = pidfile.Write(pidPath, dead.pid); err != nil {
 		t.Fatal(err)
@@ -36,7 +36,7 @@ func TestServerThatDiesWhileItIsPublishedIsTakenBack(t *testing.T) {
 	defer l.manager.Close()
 	var keeper, oldKeeper *channel
 	l.keeperChannel, keeper = channelPair(t)
-	l.predecessor, oldKeeper = channelPair(t)
+	l.predecessor.keeper, oldKeeper = channelPair(t)
 
 	failure := message{kind: msgFailed}
 	failure.add("reason", "server exited with status 3 as soon as it was ready")
@@ -54,7 +54,7 @@ func TestServerThatDiesWhileItIsPublishedIsTakenBack(t *testing.T) {
 	if pid, err := pidfile.Read(pidPath); err != nil || pid != previous.pid {
 		t.Errorf("PID file: got %d, %v, want %d", pid, err, previous.pid)
 	}
-	l.predecessor.close()
+	l.predecessor.keeper.close()
 	if m, err := oldKeeper.receive(); err == nil {
 		t.Errorf("the previous keeper was told %q", m.kind)
 	}
