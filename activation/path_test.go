@@ -202,3 +202,49 @@ func TestUnlinkOfASocketWithoutFileDoesNothing(t *testing.T) {
 		}
 	}
 }
+
+// TestPlaceIsTidiedOfWhatADeadProcessBound: invariant I2, for a launcher that is
+// killed when it has bound and nobody knows yet; I8 for everything else.
+func TestPlaceIsTidiedOfWhatADeadProcessBound(t *testing.T) {
+	for name, c := range map[string]struct {
+		before, after func(t *testing.T, text, at string)
+		stays         bool
+	}{
+		"nothing, then a dead socket":        {nil, func(t *testing.T, text, _ string) { stale(t, text) }, false},
+		"nothing, then nothing":              {nil, nil, false},
+		"nothing, then a live socket":        {nil, func(t *testing.T, text, _ string) { bind(t, text) }, true},
+		"a dead socket that stays":           {func(t *testing.T, text, _ string) { stale(t, text) }, nil, true},
+		"nothing, then a file of somebody's": {nil, func(t *testing.T, _, at string) { write(t, at) }, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			at := path(t)
+			text := "unix:" + at
+			if c.before != nil {
+				c.before(t, text, at)
+			}
+			p, ok := activation.LookAt(parse(t, text))
+			if !ok {
+				t.Error("the spec has no path")
+			}
+			if c.after != nil {
+				c.after(t, text, at)
+			}
+			err := p.Tidy()
+			if _, lerr := os.Lstat(at); (lerr == nil) != c.stays {
+				t.Errorf("the path: %v, Tidy: %v, want it there: %v", lerr, err, c.stays)
+			}
+		})
+	}
+	for _, text := range []string{"tcp::80", "unix:@abstract"} {
+		if _, ok := activation.LookAt(parse(t, text)); ok {
+			t.Errorf("%s has a path", text)
+		}
+	}
+}
+
+func write(t *testing.T, at string) {
+	t.Helper()
+	if err := os.WriteFile(at, []byte("precious"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}

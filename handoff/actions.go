@@ -6,7 +6,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/flipexec/flipexec/pidfile"
 	"golang.org/x/sys/unix"
 )
 
@@ -32,14 +31,6 @@ func (k *keeper) beginProbation() {
 	m.add("time", k.options.Probation.String())
 	k.launcher.send(m) // best effort: a dead launcher is noticed by its hang-up
 	k.deadline = k.since.Add(k.options.Probation)
-}
-
-// endLauncher makes an end of a launcher that does not publish in time: it is
-// stopped or hung, and must not tell the manager of this server when the
-// generation is gone. Its death is what decides, in readLauncher.
-func (k *keeper) endLauncher() {
-	k.say("launcher does not go on, sending KILL")
-	k.launcherProcess.signal(unix.SIGKILL) // best effort: its hang-up is awaited
 }
 
 // tellReady hands the generation to its launcher, to be published.
@@ -163,27 +154,6 @@ func (k *keeper) fail(from state, e event) {
 	k.putBackPIDFile()
 }
 
-// putBackPIDFile undoes what a launcher that died had written: before the server
-// ends, because systemd reads PIDFile= when its main process exits.
-func (k *keeper) putBackPIDFile() {
-	path := k.options.PIDFile
-	if path == "" {
-		return
-	}
-	if pid, err := pidfile.Read(path); err != nil || pid != k.main.pid {
-		return
-	}
-	var err error
-	if k.predecessor != nil {
-		_, err = pidfile.Write(path, k.predecessor.server.pid)
-	} else {
-		err = pidfile.Remove(path, k.main.pid)
-	}
-	if err != nil {
-		k.say("%v", err)
-	}
-}
-
 func (k *keeper) why(from state, e event) error {
 	switch e {
 	case hasFailed:
@@ -251,56 +221,4 @@ func (k *keeper) killRest() {
 	if k.exited {
 		k.awaitRest()
 	}
-}
-
-// unlink removes the unix sockets of a generation without successor.
-func (k *keeper) unlink() {
-	for _, s := range k.Sockets {
-		s.Unlink()
-	}
-	k.Control.Unlink()
-}
-
-// leave is the keeper's end; the kernel closes its descriptors.
-func (k *keeper) leave() {
-	if k.notifyPath != nil {
-		k.notifyPath.remove()
-	}
-	if k.main.pid != 0 {
-		if k.options.PIDFile != "" && !k.undo { // names our server only if nobody followed
-			if err := pidfile.Remove(k.options.PIDFile, k.main.pid); err != nil {
-				k.say("%v", err)
-			}
-		}
-		k.say("gone pid=%d %s", k.main.pid, k.main.fate())
-	}
-	if k.undo {
-		k.outliveLauncher()
-		k.takeBack()
-	}
-}
-
-// outliveLauncher makes sure that a launcher which is stopped or hung does not hold
-// up the manager, and the next handoff. One that is not has heard why it failed,
-// and leaves once it sees our end of the channel closed, or kills us for it.
-func (k *keeper) outliveLauncher() {
-	if k.launcher == nil {
-		return
-	}
-	unix.Shutdown(k.launcher.fd, unix.SHUT_WR) // best effort: it may have left
-	if k.launcherProcess.awaitExit(time.Now().Add(patience)); k.launcherProcess.running() {
-		k.endLauncher()
-		k.launcherProcess.awaitExit(time.Now().Add(patience))
-	}
-}
-
-// takeBack undoes what a dead launcher had made for a generation that failed.
-func (k *keeper) takeBack() {
-	for _, s := range k.Bound {
-		s.Unlink()
-	}
-	if k.Generation == 1 {
-		k.Control.Unlink()
-	}
-	k.putBackPIDFile()
 }

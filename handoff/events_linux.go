@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/flipexec/flipexec/activation"
 	"golang.org/x/sys/unix"
 )
 
@@ -266,13 +267,40 @@ func (k *keeper) readSuccessor() {
 		k.handle(isReplaced)
 	case err == nil && m.kind == msgCommit: // of a keeper that had to be replaced
 		k.successor.send(message{kind: msgReplaced}) // best effort
+	case err == nil && m.kind == msgReserve && k.state == current:
+		k.reserve(m)
 	case err == nil && m.kind == msgEnd:
 		k.handle(isCrowded)
 	case err != nil: // it gave up, or has seen us through
 		k.successor.close()
 		k.successor = nil
+		if k.state == current {
+			k.tidy()
+		}
 		if k.exited && k.state == current {
 			k.handle(hasExited)
 		}
 	}
+}
+
+// reserve remembers what is where the launcher is going to bind.
+func (k *keeper) reserve(m message) {
+	for _, f := range m.fields {
+		if spec, err := activation.ParseSpec(f.value); err == nil && f.key == "spec" {
+			if p, ok := activation.LookAt(spec); ok {
+				k.reserved = append(k.reserved, p)
+			}
+		}
+	}
+	k.successor.send(message{kind: msgReserved}) // best effort: it gives up without
+}
+
+// tidy removes what a launcher left behind that died on its way.
+func (k *keeper) tidy() {
+	for _, p := range k.reserved {
+		if err := p.Tidy(); err != nil {
+			k.say("%v", err)
+		}
+	}
+	k.reserved = nil
 }

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/flipexec/flipexec/activation"
 	"golang.org/x/sys/unix"
 )
 
@@ -32,9 +33,10 @@ type keeper struct {
 
 	launcher        *channel // nil once it is gone
 	launcherProcess process
-	predecessor     *predecessor // the last of Older; nil for generation 1, and once it is gone
-	peers           []*channel   // connections that have not said what they want
-	successor       *channel     // the peer that was sent the estate
+	predecessor     *predecessor       // the last of Older; nil for generation 1, and once it is gone
+	peers           []*channel         // connections that have not said what they want
+	successor       *channel           // the peer that was sent the estate
+	reserved        []activation.Place // which it may bind
 
 	notifyPath *notifyPath
 	main       process   // the server, or what it named with MAINPID=

@@ -5,6 +5,8 @@ package handoff
 const (
 	msgReload   = "reload"   // launcher: version
 	msgEstate   = "estate"   // keeper: version, and the fields of an estate
+	msgReserve  = "reserve"  // launcher: specs, whose paths it is going to bind
+	msgReserved = "reserved" // keeper: should you die, I tidy up
 	msgRefused  = "refused"  // keeper: version, reason, code
 	msgCommit   = "commit"   // new keeper: you have been replaced
 	msgReplaced = "replaced" // keeper: my server has been told to stop
