@@ -47,9 +47,7 @@ func (k *keeper) tellReady() {
 // manager follows the new server, whose sockets serve with or without a notify
 // path.
 func (k *keeper) commit() {
-	if err := k.notifyPath.leadTo(k.manager); err != nil {
-		k.say("notify path: %v", err)
-	}
+	k.leadPath()
 	reached("path led")
 	for _, s := range k.Dropped {
 		s.Unlink()
@@ -60,6 +58,20 @@ func (k *keeper) commit() {
 		k.takeOver()
 	}
 	k.tellDone()
+}
+
+// leadPath leads the server's notify path to the manager (row 10). While that is
+// impossible, say on a full disk, it is tried again: a watchdog depends on it.
+func (k *keeper) leadPath() {
+	err := k.notifyPath.leadTo(k.manager)
+	if err == nil {
+		k.pathFailed = false
+		return
+	}
+	if !k.pathFailed {
+		k.say("notify path: %v; trying again, the server's messages are lost until then", err)
+	}
+	k.pathFailed, k.deadline = true, time.Now().Add(second)
 }
 
 // takeOver makes every older generation ours to look after: those that drain
@@ -90,8 +102,7 @@ func (k *keeper) tellDone() {
 	}
 	k.receiveNotifications()                // what came before the path led elsewhere
 	k.launcher.send(message{kind: msgDone}) // best effort: it is done, whoever knows
-	k.launcher.close()
-	k.launcher = nil
+	k.partFromLauncher()
 	k.settle()
 }
 
@@ -159,10 +170,14 @@ func (k *keeper) why(from state, e event) error {
 	case hasFailed:
 		return k.failure
 	case hasExited:
-		if from != starting {
-			return fmt.Errorf("server %s as soon as it was ready", k.main.fate())
+		when := "as soon as it was ready"
+		switch from {
+		case starting:
+			when = "before it was ready"
+		case probation:
+			when = "on probation"
 		}
-		return fmt.Errorf("server %s before it was ready", k.main.fate())
+		return fmt.Errorf("server %s %s", k.main.fate(), when)
 	case isTimedOut:
 		return fmt.Errorf("not ready after %v; hint: the server must send READY=1 to NOTIFY_SOCKET, sd_notify(3)", k.options.ReadyTimeout)
 	case isAbandoned:

@@ -145,8 +145,7 @@ func (k *keeper) readLauncher() {
 		// Its note came before its end, though perhaps after the
 		// poll(2) that showed us only this.
 		k.receiveNotifications()
-		k.launcher.close()
-		k.launcher = nil
+		k.partFromLauncher()
 		k.handle(isAbandoned)
 		if k.undo {
 			k.putBackPIDFile()

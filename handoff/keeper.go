@@ -45,6 +45,7 @@ type keeper struct {
 	killed     bool      // SIGKILL was sent to all of them
 	stageFD    int       // tells of a failed exec; -1 once that is decided
 	failure    error     // what the server or the stage said
+	pathFailed bool      // it does not lead to the manager yet
 	undo       bool      // the generation failed: what was made for it goes with it
 }
 
@@ -148,6 +149,8 @@ func (k *keeper) handle(e event) {
 		k.tellReady()
 	case commit:
 		k.commit()
+	case leadPath:
+		k.leadPath()
 	case drain:
 		k.drain()
 	case stopFailed:

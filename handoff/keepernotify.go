@@ -37,7 +37,7 @@ func (k *keeper) note(d notify.Datagram) {
 	if k.state != starting && k.launcher == nil || k.state == draining || k.state == failed {
 		return
 	}
-	if d.PID == k.launcherProcess.pid && k.launcherProcess.pid != 0 && d.Message.Is(announcedNote[0].Key, announcedNote[0].Value) {
+	if d.PID == k.launcherProcess.pid && d.Message.Is(announcedNote[0].Key, announcedNote[0].Value) {
 		k.handle(isAnnounced)
 		return
 	}

@@ -127,7 +127,6 @@ func (l *launcher) meetPredecessor() error {
 	if err := control.send(request); err != nil {
 		return fmt.Errorf("control socket: %w", err)
 	}
-	reached("request sent")
 	m, err := control.receive()
 	if err != nil {
 		return fmt.Errorf("control socket: no answer from the running generation: %w", err)

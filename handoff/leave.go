@@ -59,6 +59,13 @@ func (k *keeper) takeBack() {
 	k.putBackPIDFile()
 }
 
+// partFromLauncher lets go of it: it is dead, or has been told everything.
+func (k *keeper) partFromLauncher() {
+	k.launcher.close()
+	k.launcherProcess.close()
+	k.launcher, k.launcherProcess = nil, process{}
+}
+
 // endLauncher makes an end of a launcher that does not publish in time: it is
 // stopped or hung, and must not tell the manager of this server when the
 // generation is gone. Its death is what decides, in readLauncher.

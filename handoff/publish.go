@@ -16,6 +16,7 @@ import (
 // the main PID, in one datagram with readiness; then a barrier, because until the
 // manager has taken the main PID the old server must not be told to stop.
 func (l *launcher) publish() (err error) {
+	reached("ready heard")
 	if !l.main.running() {
 		return fmt.Errorf("server %s as soon as it was ready", l.main.fate())
 	}

@@ -72,8 +72,12 @@ func (k *keeper) take(m *message) (err error) {
 	if n := len(k.Older); n > 0 {
 		k.predecessor = k.Older[n-1]
 	}
-	if k.Server.pid != 0 {
-		k.main, err = takeProcess(m, "main")
+	if k.Server.pid == 0 {
+		return nil
+	}
+	if k.main, err = takeProcess(m, "main"); err == nil && k.main.pid == k.Server.pid {
+		k.main.close()
+		k.main = k.Server
 	}
 	return err
 }

@@ -40,6 +40,7 @@ const (
 	awaitLauncher                // nothing, for a bounded time: the launcher is at work
 	endLauncher                  // kill it, which is then isAbandoned
 	commit                       // rows 10 and 11
+	leadPath                     // row 10 again, which failed
 	drain                        // row 12
 	stopFailed                   // say why, send the stop signal, give it the grace
 	killFailed                   // say why, kill what the server left behind
@@ -111,6 +112,7 @@ var transitions = map[state]map[event]step{
 	},
 	current: {
 		isReplaced: {draining, drain},
+		isTimedOut: {current, leadPath},
 		hasExited:  {gone, cleanUp}, // the manager decides what next
 	},
 	draining: {

@@ -49,7 +49,6 @@ var ignored = map[state]map[event]string{
 		isPublished: "was said already",
 		isAborted:   "no way back: the manager follows this server",
 		isAbandoned: "no way back: the manager follows this server",
-		isTimedOut:  "there is no deadline",
 		isEmpty:     "is asked only of what drains or failed",
 		isCrowded:   "only what drains can make room",
 	},
@@ -117,6 +116,7 @@ announced    abandoned  → current
 announced    timed out  → current
 current      exited     → gone
 current      replaced   → draining
+current      timed out  → current
 draining     exited     → draining
 draining     crowded    → draining
 draining     timed out  → draining

@@ -45,9 +45,10 @@ func run(m *testing.M) int {
 // build makes flipexec as the Makefile does, and the servers.
 func build(dir string) error {
 	make := exec.Command("make", "--silent", "-C", "..", "flipexec", "BINARY="+filepath.Join(dir, "flipexec"))
+	faults := exec.Command("make", "--silent", "-C", "..", "flipexec", "TAGS=urfave_cli_no_docs,faults", "BINARY="+filepath.Join(dir, "faults", "flipexec"))
 	servers := exec.Command("go", "build", "-o", dir, "./servers/gohttp")
 	servers.Env = append(os.Environ(), "CGO_ENABLED=0") // no libc of this machine in older suites
-	for _, cmd := range []*exec.Cmd{make, servers} {
+	for _, cmd := range []*exec.Cmd{make, faults, servers} {
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return fmt.Errorf("%v: %w: %s", cmd, err, out)
 		}
@@ -59,11 +60,16 @@ func build(dir string) error {
 // programs.
 func boot(t testing.TB, suite string) *rig.Rig {
 	t.Helper()
+	return rig.New(t, rigConfig(t, suite))
+}
+
+func rigConfig(t testing.TB, suite string) rig.Config {
+	t.Helper()
 	servers, err := filepath.Abs("servers")
 	if err != nil {
 		t.Fatal(err)
 	}
-	return rig.New(t, rig.Config{Root: suite, Bind: []string{programs + ":/opt/flipexec", servers + ":/opt/servers"}})
+	return rig.Config{Root: suite, Bind: []string{programs + ":/opt/flipexec", servers + ":/opt/servers"}}
 }
 
 // goServer is a command for a unit: the careful Go server.
