@@ -55,11 +55,13 @@ func TestControlAddressIsThatOfTheSpec(t *testing.T) {
 }
 
 func TestKeeperServesOneReloadAtATime(t *testing.T) {
-	request := func(kind, version string) message {
+	request := func(kind string, v versions) message {
 		m := message{kind: kind}
-		m.add("version", version)
+		v.appendTo(&m)
 		return m
 	}
+	noLeast := message{kind: msgReload}
+	noLeast.add("version", "1")
 	busy := keeper{state: current, successor: &channel{-1}}
 	for _, c := range []struct {
 		name   string
@@ -68,13 +70,13 @@ func TestKeeperServesOneReloadAtATime(t *testing.T) {
 		code   int
 		reason string
 	}{
-		{"current", keeper{state: current}, request(msgReload, protocolVersion), 0, ""},
-		{"another handoff", busy, request(msgReload, protocolVersion), ExitBusy, "another handoff is under way"},
-		{"starting", keeper{state: starting}, request(msgReload, protocolVersion), ExitBusy, "is still starting"},
-		{"publishing", keeper{state: publishing}, request(msgReload, protocolVersion), ExitBusy, "is still publishing"},
-		{"another version", keeper{state: current}, request(msgReload, "0"), ExitFailed, `not "0"; hint: systemctl restart`},
-		{"no version", keeper{state: current}, message{kind: msgReload}, ExitFailed, `not ""`},
-		{"unknown request", keeper{state: current}, request("dance", protocolVersion), ExitFailed, `unknown request "dance"`},
+		{"current", keeper{state: current}, request(msgReload, spoken), 0, ""},
+		{"another handoff", busy, request(msgReload, spoken), ExitBusy, "another handoff is under way"},
+		{"starting", keeper{state: starting}, request(msgReload, spoken), ExitBusy, "is still starting"},
+		{"publishing", keeper{state: publishing}, request(msgReload, spoken), ExitBusy, "is still publishing"},
+		{"no version", keeper{state: current}, message{kind: msgReload}, ExitFailed, `message "reload": version="" is no number`},
+		{"no least version", keeper{state: current}, noLeast, ExitFailed, `message "reload": least="" is no version up to 1`},
+		{"unknown request", keeper{state: current}, request("dance", spoken), ExitFailed, `unknown request "dance"`},
 	} {
 		r := c.k.refuse(c.m)
 		if r == nil {
@@ -83,7 +85,7 @@ func TestKeeperServesOneReloadAtATime(t *testing.T) {
 			}
 			continue
 		}
-		if r.get("code") != strconv.Itoa(c.code) || !strings.Contains(r.get("reason"), c.reason) || r.get("version") != protocolVersion {
+		if r.get("code") != strconv.Itoa(c.code) || !strings.Contains(r.get("reason"), c.reason) || r.get("version") != "1" || r.get("least") != "1" {
 			t.Errorf("%s: got %v, want code %d and %q", c.name, r.fields, c.code, c.reason)
 		}
 		if err := refusal(*r); ExitCode(err) != max(c.code, 1) || !strings.Contains(err.Error(), c.reason) {

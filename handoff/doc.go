@@ -32,11 +32,71 @@
 //
 // # The control protocol
 //
-// Messages are records on SOCK_SEQPACKET sockets, described at message and listed
-// in protocol.go. On the control socket the first message in each direction has a
-// version; a peer refuses another version than its own, and ignores fields that it
-// does not know. (A launcher and its keeper are the same program.)
-// Only the same user and root are answered.
+// A launcher may be of another version than the keeper that it meets; the two speak
+// on the control socket, which is a unix socket of type SOCK_SEQPACKET. Only root
+// and the keeper's own user are answered. (A launcher and the keeper that it starts
+// are the same program, and speak in the same form about other things: protocol.go.)
+//
+// A message is one record, or several of one kind when it is large:
+//
+//	record = ( "." | "+" ) kind NUL *( key "=" value NUL )
+//
+// "+" says that another record of the message follows. Values are bytes without
+// NUL. Fields have an order, and a key may repeat. A key that begins with "@" has a
+// descriptor: those of a record's SCM_RIGHTS, one for each such key, in order. No
+// record has more than 253 descriptors, no message more than 8 MiB. Anything else
+// ends the connection.
+//
+//	launcher  reload    version least
+//	keeper    estate    version least, the fields of an estate, stop-signal drain-timeout
+//	     or   refused   version least reason code
+//	launcher  reserve   spec ...
+//	keeper    reserved
+//	keeper 2  commit
+//	keeper    replaced
+//	keeper N  end
+//
+// The launcher speaks first. The keeper answers "estate", or "refused" and hangs up;
+// code is the launcher's exit status. The launcher hands the connection to the
+// keeper of the new generation, which says "commit" when the manager follows its
+// server. From then on the old generation is replaced; "replaced" says that its
+// server has been told to stop. Whoever hangs up before "commit" leaves the running
+// generation as it was; afterwards the old keeper holds the connection until it is
+// gone, and its other end goes on to every later generation: "end" says that too
+// many drain. Before it binds unix paths the launcher names them in "reserve", so
+// that the keeper can tidy up if it dies too early to do so itself.
+//
+// The fields of an estate, of which "spec" and "file" belong to the socket before
+// them:
+//
+//	generation       number of the running generation
+//	argument         one for each of the command, in order
+//	option value     one pair for each setting of the command line
+//	@socket          name in LISTEN_FDNAMES; one for each, in order
+//	@control         name; the control socket, listening
+//	spec             what the socket was bound from, or nothing
+//	file             DEVICE:INODE of the socket's path, or 0:0
+//	watchdog         WATCHDOG_USEC, or nothing
+//	credentials      CREDENTIALS_DIRECTORY, or nothing
+//	@server          process ID; a pidfd
+//	@older           process ID of an older generation's server; a pidfd
+//	@older-keeper    its keeper's connection, unless it is dead
+//	older-...        its generation, stop-signal and drain-timeout
+//
+// Stop-signal and drain-timeout say how the server wants to be finished, should its
+// keeper die.
+//
+// Each side names the highest version that it speaks, and the least, as numbers.
+// They speak the lower of the two highest; if it is lower than the least of either,
+// the keeper refuses. The launcher checks the answer by the same rule. "refused" is
+// the same in all versions. A version rises when a message that an older peer knows
+// gets another meaning. It stays when a field or a message is added:
+//
+//   - A field that the reader does not know is ignored, and its descriptor closed.
+//   - A message that the reader does not know is refused by its kind where a
+//     request or the answer is due, and ignored afterwards.
+//
+// The messages as bytes are in testdata/golden.
 //
 // The package works on Linux from 5.3 on, and on systemd from 247 on.
 package handoff

@@ -220,7 +220,7 @@ func (k *keeper) readPeer(c *channel) {
 	e := k.estate
 	e.Server = k.main
 	answer := message{kind: msgEstate}
-	answer.add("version", protocolVersion)
+	spoken.appendTo(&answer)
 	e.appendTo(&answer)
 	for _, s := range k.options.finishing() {
 		answer.add(s.Name, s.Value)
@@ -239,11 +239,15 @@ func (k *keeper) readPeer(c *channel) {
 // refuse is the answer to a request that cannot be served, nil if it can.
 func (k *keeper) refuse(m message) *message {
 	reason, code := "", ExitFailed
+	theirs, err := versionsFrom(m)
+	if err == nil {
+		err = agree(spoken, theirs)
+	}
 	switch {
 	case m.kind != msgReload:
 		reason = fmt.Sprintf("unknown request %q", m.kind)
-	case m.get("version") != protocolVersion:
-		reason = fmt.Sprintf("the running generation speaks version %s of the control protocol, not %q; hint: systemctl restart", protocolVersion, m.get("version"))
+	case err != nil:
+		reason = err.Error()
 	case k.state != current:
 		reason, code = fmt.Sprintf("generation %d is still %v", k.Generation, k.state), ExitBusy
 	case k.successor != nil, k.launcher != nil:
@@ -252,7 +256,7 @@ func (k *keeper) refuse(m message) *message {
 		return nil
 	}
 	r := &message{kind: msgRefused}
-	r.add("version", protocolVersion)
+	spoken.appendTo(r)
 	r.add("reason", reason)
 	r.add("code", strconv.Itoa(code))
 	return r

@@ -122,8 +122,17 @@ func (l *launcher) meetPredecessor() error {
 		return err
 	}
 	reached("connected")
+	if err := l.askForEstate(control); err != nil {
+		control.close()
+		return err
+	}
+	return nil
+}
+
+// askForEstate takes the predecessor's estate over if it is given.
+func (l *launcher) askForEstate(control *channel) error {
 	request := message{kind: msgReload}
-	request.add("version", protocolVersion)
+	spoken.appendTo(&request)
 	if err := control.send(request); err != nil {
 		return fmt.Errorf("control socket: %w", err)
 	}
@@ -135,20 +144,26 @@ func (l *launcher) meetPredecessor() error {
 	if m.kind != msgEstate {
 		return refusal(m)
 	}
-	if v := m.get("version"); v != protocolVersion {
-		return fmt.Errorf("control socket: the running generation speaks version %q of the protocol; hint: systemctl restart", v)
+	theirs, err := versionsFrom(m)
+	if err == nil {
+		err = agree(theirs, spoken)
+	}
+	if err != nil {
+		return fmt.Errorf("control socket: %w", err)
 	}
 	e, err := estateFrom(&m)
 	if err != nil {
 		return fmt.Errorf("control socket: %w", err)
 	}
 	reached("estate received")
-	l.predecessor = &predecessor{generation: e.Generation, keeper: control, server: e.Server}
-	for _, s := range l.predecessor.options.finishing() {
-		if err := l.predecessor.options.set(s.Name, m.get(s.Name)); err != nil {
+	p := &predecessor{generation: e.Generation, keeper: control, server: e.Server}
+	for _, s := range p.options.finishing() {
+		if err := p.options.set(s.Name, m.get(s.Name)); err != nil {
+			e.close()
 			return fmt.Errorf("control socket: %s %q: %w", s.Name, m.get(s.Name), err)
 		}
 	}
+	l.predecessor = p
 	l.succeed(e)
 	return nil
 }

@@ -1,15 +1,13 @@
 package handoff
 
 import (
+	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
 )
-
-// protocolVersion is in the first message of every connection. It changes only
-// when an older peer would misunderstand; what it can ignore is a new field.
-const protocolVersion = "1"
 
 // A field is one "key=value" of a message. A key that begins with "@" has a
 // descriptor, also when the reader does not know the key, so that later versions
@@ -61,6 +59,16 @@ func (m message) get(key string) string {
 		}
 	}
 	return ""
+}
+
+// number reads a value that is a positive number: in its one spelling, because a
+// process ID that was guessed is signalled later.
+func number(text string) (int, error) {
+	n, err := strconv.ParseInt(text, 10, 32)
+	if err != nil || n <= 0 || strconv.FormatInt(n, 10) != text {
+		return 0, errors.New("is no number")
+	}
+	return int(n), nil
 }
 
 // takeFD takes the descriptor of the first field called "@"+key out of the
@@ -127,7 +135,7 @@ func (m *message) decodeRecord(data []byte, fds []int) (more bool, err error) {
 	for _, p := range parts[1:] {
 		key, value, ok := strings.Cut(p, "=")
 		if !ok || key == "" || key == "@" {
-			return false, fmt.Errorf("message %s: field %q", parts[0], p)
+			return false, fmt.Errorf("message %q: field %q", parts[0], p)
 		}
 		f := field{key, value, -1}
 		if key[0] == '@' && taken < len(fds) {
@@ -139,7 +147,7 @@ func (m *message) decodeRecord(data []byte, fds []int) (more bool, err error) {
 		fields = append(fields, f)
 	}
 	if taken != len(fds) {
-		return false, fmt.Errorf("message %s: %d descriptors for %d fields", parts[0], len(fds), taken)
+		return false, fmt.Errorf("message %q: %d descriptors for %d fields", parts[0], len(fds), taken)
 	}
 	m.kind, m.fields = parts[0], append(m.fields, fields...)
 	return data[0] == moreFollow, nil

@@ -44,11 +44,11 @@ func (p *predecessor) adopt() {
 func (p *predecessor) readAnswer() {
 	m, err := p.keeper.receive()
 	m.close()
-	if err != nil || m.kind != msgReplaced {
+	if err != nil {
 		p.lose()
-		return
+	} else if m.kind == msgReplaced { // a later version may say more
+		p.told, p.deadline = true, time.Time{}
 	}
-	p.told, p.deadline = true, time.Time{}
 }
 
 // lose goes on without the keeper: it is dead, hung, or has left because its
