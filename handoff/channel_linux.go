@@ -1,6 +1,7 @@
 package handoff
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -139,9 +140,17 @@ func rights(oob []byte) ([]int, error) {
 	}
 	var fds []int
 	for _, msg := range msgs {
-		if got, err := unix.ParseUnixRights(&msg); err == nil {
-			fds = append(fds, got...)
+		if msg.Header.Level != unix.SOL_SOCKET || msg.Header.Type != unix.SCM_RIGHTS {
+			continue
 		}
+		if len(msg.Data)%4 != 0 { // ParseUnixRights would panic
+			return fds, errors.New("control message: part of a descriptor")
+		}
+		got, err := unix.ParseUnixRights(&msg)
+		if err != nil {
+			return fds, fmt.Errorf("control message: %w", err)
+		}
+		fds = append(fds, got...)
 	}
 	return fds, nil
 }

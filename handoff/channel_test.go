@@ -3,6 +3,7 @@ package handoff
 import (
 	"errors"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 
@@ -152,4 +153,29 @@ func TestCutOffDescriptorsAreAnError(t *testing.T) {
 	if !errors.Is(err, unix.EMFILE) {
 		t.Errorf("got %v, want %v", err, unix.EMFILE)
 	}
+}
+
+// FuzzRights: no control data crashes the reader, and every descriptor in it is
+// found: one that is overlooked stays open. Invariant I10.
+func FuzzRights(f *testing.F) {
+	f.Add(unix.UnixRights(5, 6), uint8(3))
+	f.Add(append(unix.UnixRights(5), unix.UnixRights(6, 7)...), uint8(253))
+	f.Add(unix.UnixCredentials(&unix.Ucred{Pid: 1}), uint8(1))
+	f.Add(unix.UnixRights(5)[:15], uint8(0))
+	f.Fuzz(func(t *testing.T, oob []byte, n uint8) {
+		sent := make([]int, n)
+		for i := range sent {
+			sent[i] = 1000 + i
+		}
+		if got, err := rights(unix.UnixRights(sent...)); err != nil || !slices.Equal(got, sent) {
+			t.Fatalf("%d came back as %d, %v", sent, got, err)
+		}
+		fds, err := rights(oob)
+		if err != nil {
+			return
+		}
+		if again, err := rights(unix.UnixRights(fds...)); err != nil || !slices.Equal(again, fds) {
+			t.Fatalf("%x is %d, and then %d, %v", oob, fds, again, err)
+		}
+	})
 }

@@ -1,6 +1,7 @@
 package notify
 
 import (
+	"errors"
 	"fmt"
 	"os"
 
@@ -113,6 +114,9 @@ func (d *Datagram) addControl(c unix.SocketControlMessage) error {
 	}
 	switch c.Header.Type {
 	case unix.SCM_RIGHTS:
+		if len(c.Data)%4 != 0 { // ParseUnixRights would panic
+			return errors.New("part of a descriptor")
+		}
 		fds, err := unix.ParseUnixRights(&c)
 		d.FDs = append(d.FDs, fds...)
 		return err
