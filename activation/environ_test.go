@@ -2,6 +2,7 @@ package activation
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -91,29 +92,79 @@ func TestEnvironDescribesTheSocketsInOrder(t *testing.T) {
 	}
 }
 
-// FuzzOffer: whatever the variables hold, there are as many names as
-// descriptors, and Environ and parseOffer undo each other: invariant I10.
+// FuzzOffer: whatever the variables hold, and whichever are there, they are refused
+// or mean what comes back when they are printed: invariant I10.
 func FuzzOffer(f *testing.F) {
-	f.Add("2", "1", "a:b", "7")
-	f.Add("0", "1", "", "")
-	f.Add("1", "", "", "0")
-	f.Add("-1", "x", ":", "18446744073709551616")
-	f.Fuzz(func(t *testing.T, fds, pid, names, id string) {
+	f.Add("2", "1", "a:b", "7", uint8(0))
+	f.Add("2", "1", "", "", uint8(4|8))
+	f.Add("0", "1", "", "", uint8(0))
+	f.Add("1", "", "", "0", uint8(2|8))
+	f.Add("1", "7", "", "", uint8(8))
+	f.Add("03", "+1", "::", "18446744073709551615", uint8(0))
+	f.Add("-1", "x", ":", "18446744073709551616", uint8(0))
+	f.Fuzz(func(t *testing.T, fds, pid, names, id string, absent uint8) {
 		if len(fds) > 4 {
-			t.Skip() // a million names are allowed, and slow
+			return // a million names are allowed, and slow
 		}
-		env := lookupIn("LISTEN_FDS="+fds, "LISTEN_PID="+pid, "LISTEN_FDNAMES="+names, "LISTEN_PIDFDID="+id)
-		o, err := parseOffer(env)
+		var env []string
+		for i, entry := range []string{"LISTEN_FDS=" + fds, "LISTEN_PID=" + pid, "LISTEN_FDNAMES=" + names, "LISTEN_PIDFDID=" + id} {
+			if absent&(1<<i) == 0 {
+				env = append(env, entry)
+			}
+		}
+		o, err := parseOffer(lookupIn(env...))
 		if err != nil {
+			if s := err.Error(); strings.ContainsAny(s, "\n\r\x00") {
+				t.Fatalf("%q: the error is %q", env, s)
+			}
 			return
 		}
-		sockets := make([]Socket, len(o.names))
-		for i, name := range o.names {
-			sockets[i] = Socket{FD: FirstFD + i, Name: name}
+		again, err := parseOffer(lookupIn(printOffer(o)...))
+		if err != nil || again.pid != o.pid || again.pidfdid != o.pidfdid || !slices.Equal(again.names, o.names) {
+			t.Fatalf("%q is %+v, and then %+v, %v", env, o, again, err)
 		}
-		again, err := parseOffer(lookupIn(Environ(sockets)...))
-		if err != nil || !slices.Equal(again.names, o.names) {
-			t.Fatalf("%q came back as %q, %v", o.names, again.names, err)
+	})
+}
+
+// printOffer is what a manager sets to offer o.
+func printOffer(o offer) []string {
+	env := Environ(named(o.names))
+	if o.pid != 0 {
+		env = append(env, "LISTEN_PID="+strconv.Itoa(o.pid))
+	}
+	if o.pidfdid != 0 {
+		env = append(env, "LISTEN_PIDFDID="+strconv.FormatUint(o.pidfdid, 10))
+	}
+	return env
+}
+
+func named(names []string) []Socket {
+	sockets := make([]Socket, len(names))
+	for i, name := range names {
+		sockets[i] = Socket{FD: FirstFD + i, Name: name}
+	}
+	return sockets
+}
+
+// FuzzEnviron: what a server reads out of the variables are the names that went
+// in, one for each socket; a name that cannot be told in them is refused, and
+// never read as others: invariant I10.
+func FuzzEnviron(f *testing.F) {
+	f.Add("http", "web.socket", "", uint8(2))
+	f.Add("", "", "", uint8(0))
+	f.Add("", "", "", uint8(1))
+	f.Add("", "", "", uint8(3))
+	f.Add("a:b", "c", "", uint8(1))
+	f.Add("a\n", "~", "é", uint8(3))
+	f.Fuzz(func(t *testing.T, a, b, c string, n uint8) {
+		names := []string{a, b, c}[:n%4]
+		o, err := parseOffer(lookupIn(Environ(named(names))...))
+		valid := true
+		for _, name := range names {
+			valid = valid && checkName(name) == nil
+		}
+		if valid != (err == nil) || err == nil && !slices.Equal(o.names, names) {
+			t.Fatalf("%q came back as %q, %v", names, o.names, err)
 		}
 	})
 }

@@ -131,7 +131,7 @@ func checkPath(path string) error {
 func parseHostPort(network, address string) (host netip.Addr, port uint16, err error) {
 	i := strings.LastIndexByte(address, ':')
 	if i < 0 {
-		return host, 0, fmt.Errorf("missing port in %q; hint: %s::%s", address, network, address)
+		return host, 0, fmt.Errorf("missing port in %q; hint: %q", address, network+"::"+address)
 	}
 	p, err := strconv.ParseUint(address[i+1:], 10, 16)
 	if err != nil {

@@ -108,15 +108,19 @@ func TestBadSpecIsRefusedWithTheReason(t *testing.T) {
 }
 
 // FuzzParseSpec holds ParseSpec to its promise that a text is refused or means
-// what it says: what was taken prints as it was, and parses to the same. Invariant I10.
+// what it says: what was taken prints as it was, and parses to the same. What was refused is so in
+// one line. Invariant I10.
 func FuzzParseSpec(f *testing.F) {
 	for _, text := range []string{"tcp::80", "http=tcp:127.0.0.1:8080", "udp:[fe80::1%lo]:53", "unix:/run/a=b",
-		"a=unixpacket:@b", "=tcp::80", "tcp4:[::1]:1", "a:b=tcp::80", "tcp:[", "unix:@", "tcp:::1:80"} {
+		"a=unixpacket:@b", "=tcp::80", "tcp4:[::1]:1", "a:b=tcp::80", "tcp:[", "unix:@", "tcp:::1:80", "tcp:a\nb", "unix:a\x00b"} {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		s, err := activation.ParseSpec(text)
 		if err != nil {
+			if s := err.Error(); strings.ContainsAny(s, "\n\r\x00") {
+				t.Fatalf("%q: the error is %q", text, s)
+			}
 			return
 		}
 		if got := s.String(); got != text {

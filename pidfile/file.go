@@ -1,7 +1,5 @@
 package pidfile
 
-import "fmt"
-
 // maxContent is the largest file that Write remembers, and so replaces. A
 // larger one is no PID file, and the path probably a mistake.
 const maxContent = 4096
@@ -30,10 +28,11 @@ type entry struct {
 // The directory itself is synced as best effort: after a crash of the machine
 // the previous file may be back, and its PID means nothing then anyway.
 func Write(path string, pid int) (*File, error) {
-	if pid <= 0 {
-		return nil, pathError("write", path, fmt.Errorf("%d is not a PID", pid))
+	content, err := format(pid)
+	if err != nil {
+		return nil, pathError("write", path, err)
 	}
-	f, err := write(path, pid)
+	f, err := write(path, content)
 	if err != nil {
 		return nil, pathError("write", path, err)
 	}

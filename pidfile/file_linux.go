@@ -4,18 +4,17 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"strconv"
 
 	"golang.org/x/sys/unix"
 )
 
-func write(path string, pid int) (*File, error) {
+func write(path string, content []byte) (*File, error) {
 	d, name, err := open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer d.close()
-	f := &File{path: path, content: append(strconv.AppendInt(nil, int64(pid), 10), '\n')}
+	f := &File{path: path, content: content}
 	f.before, err = d.look(name)
 	if err == nil {
 		err = d.put(name, entry{unix.S_IFREG | 0o644, f.content})

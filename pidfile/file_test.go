@@ -162,7 +162,7 @@ func TestWriteRefusesWhatItCouldNotPutBack(t *testing.T) {
 
 func TestWriteRefusesWhatIsNoPID(t *testing.T) {
 	path := newPath(t)
-	for _, pid := range []int{0, -1} {
+	for _, pid := range []int{0, -1, 1 << 31} {
 		if f, err := Write(path, pid); f != nil || err == nil {
 			t.Errorf("Write(%d) = %v, %v", pid, f, err)
 		}

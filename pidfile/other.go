@@ -8,7 +8,7 @@ func check(string) error { return errors.ErrUnsupported }
 
 func read(string) (int, error) { return 0, errors.ErrUnsupported }
 
-func write(string, int) (*File, error) { return nil, errors.ErrUnsupported }
+func write(string, []byte) (*File, error) { return nil, errors.ErrUnsupported }
 
 func (f *File) restore() error { return errors.ErrUnsupported }
 

@@ -18,6 +18,7 @@ package pidfile
 import (
 	"fmt"
 	"io/fs"
+	"math"
 	"strconv"
 	"strings"
 )
@@ -51,6 +52,14 @@ func parse(b []byte) (int, error) {
 		return 0, fmt.Errorf("%q is not a PID", line)
 	}
 	return int(n), nil
+}
+
+// format is what parse takes.
+func format(pid int) ([]byte, error) {
+	if pid <= 0 || pid > math.MaxInt32 {
+		return nil, fmt.Errorf("%d is not a PID", pid)
+	}
+	return append(strconv.AppendInt(nil, int64(pid), 10), '\n'), nil
 }
 
 // Remove removes path if it still holds pid, as [Read] understands it. A file

@@ -67,6 +67,27 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
+// FuzzFormat checks that whatever can be written is read as the same process, and
+// that what cannot be read is not written: invariant I10.
+func FuzzFormat(f *testing.F) {
+	for _, pid := range []int64{1, 4194304, 2147483647, 2147483648, 0, -1} {
+		f.Add(pid)
+	}
+	f.Fuzz(func(t *testing.T, n int64) {
+		pid := int(n)
+		b, err := format(pid)
+		if err != nil {
+			if got, err := parse([]byte(strconv.Itoa(pid))); err == nil {
+				t.Fatalf("%d is not written, and read as %d", pid, got)
+			}
+			return
+		}
+		if got, err := parse(b); err != nil || got != pid || len(b) > maxLine {
+			t.Fatalf("%d is written as %q and read as %d, %v", pid, b, got, err)
+		}
+	})
+}
+
 // unusual puts at a path what is no PID file, and says what is wrong with it.
 var unusual = []struct {
 	name, want string
