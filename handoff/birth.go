@@ -126,12 +126,11 @@ func (l *launcher) pass(text string) time.Duration {
 	if usec, ok := m.Get("WATCHDOG_USEC"); ok {
 		l.watchdogUSEC = usec
 	}
-	extend, _ := m.Get("EXTEND_TIMEOUT_USEC")
-	usec, err := strconv.ParseInt(extend, 10, 53)
-	if err != nil {
+	more, ok := extension(m)
+	if !ok {
 		return 0
 	}
-	more := time.Duration(usec)*time.Microsecond + grace
+	more += grace
 	l.askForTime(more + 3*publishTime) // best effort: without it the manager ends the reload
 	return more
 }

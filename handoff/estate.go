@@ -3,7 +3,9 @@ package handoff
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/flipexec/flipexec/activation"
 )
@@ -75,7 +77,7 @@ func estateFrom(m *message) (e estate, err error) {
 		f := &m.fields[i]
 		switch f.key {
 		case "generation":
-			e.Generation, err = strconv.Atoi(f.value)
+			e.Generation, err = number(f.value)
 		case "argument":
 			e.Command = append(e.Command, f.value)
 		case "option":
@@ -86,6 +88,10 @@ func estateFrom(m *message) (e estate, err error) {
 			e.Sockets = append(e.Sockets, activation.Socket{Name: f.value, FD: f.take()})
 			last = &e.Sockets[len(e.Sockets)-1]
 		case "@control":
+			if e.Control.FD > 0 {
+				err = errSecond
+				break
+			}
 			e.Control = activation.Socket{Name: f.value, FD: f.take()}
 			last = &e.Control
 		case "bound":
@@ -95,14 +101,9 @@ func estateFrom(m *message) (e estate, err error) {
 			e.Dropped = append(e.Dropped, activation.Socket{Name: f.value, FD: -1})
 			last = &e.Dropped[len(e.Dropped)-1]
 		case "@server":
-			if e.Server.pid, err = strconv.Atoi(f.value); err == nil {
-				e.Server.fd = f.take()
-			}
+			err = e.setServer(f)
 		case "@older":
-			var p *predecessor
-			if p, err = takeOlder(f); err == nil {
-				e.Older = append(e.Older, p)
-			}
+			err = e.addOlder(f)
 		case "older-generation", "@older-keeper", "older-stop-signal", "older-drain-timeout":
 			err = describeOlder(e.Older, f)
 		case "spec", "file":
@@ -117,11 +118,29 @@ func estateFrom(m *message) (e estate, err error) {
 			return estate{}, fmt.Errorf("message %s: %s=%q: %w", m.kind, f.key, f.value, err)
 		}
 	}
-	if e.Generation < 1 || len(e.Command) == 0 || e.Control.Spec == "" {
+	if slices.ContainsFunc(e.Older, (*predecessor).incomplete) {
+		e.close()
+		return estate{}, fmt.Errorf("message %s: older generation without number or stop signal", m.kind)
+	}
+	if e.Generation == 0 || len(e.Command) == 0 || e.Control.Spec == "" {
 		e.close()
 		return estate{}, fmt.Errorf("message %s: no generation, command or control socket", m.kind)
 	}
 	return e, nil
+}
+
+// errSecond is about a field that an estate has once: its descriptor would be lost.
+var errSecond = errors.New("comes a second time")
+
+func (e *estate) setServer(f *field) error {
+	if e.Server.pid != 0 {
+		return errSecond
+	}
+	pid, err := number(f.value)
+	if err == nil {
+		e.Server = process{pid, f.take()}
+	}
+	return err
 }
 
 func (e *estate) setValue(value string) error {
@@ -141,7 +160,12 @@ func describe(s *activation.Socket, f *field) error {
 		s.Spec = f.value
 		return nil
 	}
-	_, err := fmt.Sscanf(f.value, "%d:%d", &s.Dev, &s.Ino)
+	dev, ino, _ := strings.Cut(f.value, ":")
+	var err error
+	if s.Dev, err = strconv.ParseUint(dev, 10, 64); err != nil {
+		return err
+	}
+	s.Ino, err = strconv.ParseUint(ino, 10, 64)
 	return err
 }
 

@@ -63,11 +63,9 @@ func (k *keeper) note(d notify.Datagram) {
 
 // prepare takes what concerns the start: a longer deadline, another main process.
 func (k *keeper) prepare(d notify.Datagram) {
-	if text, ok := d.Message.Get("EXTEND_TIMEOUT_USEC"); ok {
-		if usec, err := strconv.ParseInt(text, 10, 53); err == nil {
-			if until := time.Now().Add(time.Duration(usec) * time.Microsecond); until.After(k.deadline) {
-				k.deadline = until
-			}
+	if more, ok := extension(d.Message); ok {
+		if until := time.Now().Add(more); until.After(k.deadline) {
+			k.deadline = until
 		}
 	}
 	if text, ok := d.Message.Get("MAINPID"); ok {
@@ -78,6 +76,13 @@ func (k *keeper) prepare(d notify.Datagram) {
 			k.follow(pid)
 		}
 	}
+}
+
+// extension is the EXTEND_TIMEOUT_USEC of a message, if it has one that is a number.
+func extension(m notify.Message) (time.Duration, bool) {
+	text, _ := m.Get("EXTEND_TIMEOUT_USEC")
+	usec, err := strconv.ParseUint(text, 10, 52) // a Duration has room for more
+	return time.Duration(usec) * time.Microsecond, err == nil
 }
 
 // follow makes another process of the generation its main one: a server that

@@ -50,6 +50,9 @@ func countFDs(t *testing.T) int {
 	return len(e)
 }
 
+// oneLine reports whether err can stand in a log.
+func oneLine(err error) bool { return !strings.ContainsAny(err.Error(), "\n\r\x00") }
+
 // checkError wants an error of one line that has want in it.
 func checkError(t *testing.T, name string, err error, want string) {
 	t.Helper()

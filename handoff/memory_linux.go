@@ -36,8 +36,8 @@ func releaseText() {
 // file without write permission.
 func readOnlyMapping(line, file string) (from, to uintptr, ok bool) {
 	var mode string
-	if _, err := fmt.Sscanf(line, "%x-%x %s", &from, &to, &mode); err != nil {
+	if _, err := fmt.Sscanf(line, "%x-%x %s", &from, &to, &mode); err != nil || len(mode) != len("rwxp") {
 		return 0, 0, false
 	}
-	return from, to, mode[1] != 'w' && strings.HasSuffix(line, " "+file)
+	return from, to, from < to && mode[1] != 'w' && strings.HasSuffix(line, " "+file)
 }

@@ -143,13 +143,11 @@ func FuzzDecodeRecord(f *testing.F) {
 		}
 		var m message
 		more, err := m.decodeRecord(data, fds)
-		var kept []int
-		for _, f := range m.fields {
-			if f.fd >= 0 {
-				kept = append(kept, f.fd)
-			}
-		}
+		kept := untaken(m)
 		if err != nil {
+			if !oneLine(err) {
+				t.Fatalf("%q: the error is %q", data, err)
+			}
 			if m.kind != "" || len(m.fields) != 0 {
 				t.Fatalf("after %v: got %q with %d fields, want nothing", err, m.kind, len(m.fields))
 			}
@@ -170,6 +168,43 @@ func FuzzDecodeRecord(f *testing.F) {
 		}
 		if len(again) != 1 || !bytes.Equal(again[0].data, data) || !slices.Equal(again[0].fds, fds) {
 			t.Fatalf("%q is encoded as %d records, %q", data, len(again), again[0].data)
+		}
+	})
+}
+
+// FuzzEncode: a message comes back as it was from however many records it takes,
+// none of which is more than the kernel lets through. Invariant I10.
+func FuzzEncode(f *testing.F) {
+	f.Add("1", uint16(0), true, uint16(0), "")
+	f.Add("=", uint16(254), true, uint16(100), "\xff")
+	f.Add("a", uint16(299), false, uint16(40000), "\n")
+	f.Add("a\x00b", uint16(1), false, uint16(32755), "")
+	f.Add("", uint16(253), true, uint16(65535), "b")
+	f.Fuzz(func(t *testing.T, value string, copies uint16, withFDs bool, size uint16, last string) {
+		m := message{kind: "k"}
+		for i := range int(copies % 300) {
+			if withFDs {
+				m.addFD("a", value, 1_000_000+i)
+			} else {
+				m.add("a", value)
+			}
+		}
+		m.add("b", strings.Repeat("x", int(size)))
+		m.addFD("c", last, 2_000_000)
+		records, err := m.encode()
+		if err != nil {
+			if !strings.Contains(value+last, "\x00") {
+				t.Fatal(err)
+			}
+			return
+		}
+		for _, r := range records {
+			if len(r.fds) > recordFDs || len(r.data) > recordSize+int(size)+len(value)+len(last)+8 {
+				t.Fatalf("a record of %d bytes and %d descriptors", len(r.data), len(r.fds))
+			}
+		}
+		if got := decode(t, records); got.kind != m.kind || !slices.Equal(got.fields, m.fields) {
+			t.Fatalf("came back as %d fields, want %d", len(got.fields), len(m.fields))
 		}
 	})
 }

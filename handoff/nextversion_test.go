@@ -4,6 +4,8 @@ import (
 	"io"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"testing"
 
 	"github.com/flipexec/flipexec/activation"
@@ -335,4 +337,71 @@ func TestPeersSpeakTheLowerOfTheirHighestVersions(t *testing.T) {
 			t.Errorf("keeper %v, launcher %v: got %v, want agreed %v", c.keeper, c.launcher, err, c.ok)
 		}
 	}
+}
+
+// FuzzVersions: what a peer speaks is refused or comes back as it was, and two that
+// agree have a version in common. Invariant I10.
+func FuzzVersions(f *testing.F) {
+	f.Add("1", "1")
+	f.Add("3", "2")
+	f.Add("2147483647", "1")
+	f.Add("2147483648", "1")
+	f.Add("1", "2")
+	f.Add("01", "+1")
+	f.Add("", "0")
+	f.Fuzz(func(t *testing.T, version, least string) {
+		m := message{kind: msgReload}
+		m.add("version", version)
+		m.add("least", least)
+		v, err := versionsFrom(m)
+		if err != nil {
+			if !oneLine(err) {
+				t.Fatalf("%q, %q: the error is %q", version, least, err)
+			}
+			return
+		}
+		again := newMessage(msgReload, v)
+		if !slices.Equal(again.fields, m.fields) || v.least < 1 || v.own < v.least {
+			t.Fatalf("%q, %q is %v", version, least, v)
+		}
+		common := false
+		for i := spoken.least; i <= spoken.own; i++ {
+			common = common || v.least <= i && i <= v.own
+		}
+		if agree(spoken, v) == nil != common || agree(v, spoken) == nil != common {
+			t.Fatalf("%v and %v agree: want %v", v, spoken, common)
+		}
+	})
+}
+
+// FuzzRefusal: whatever comes instead of an answer, a launcher fails, with the code
+// and the reason that it was told. Invariant I10.
+func FuzzRefusal(f *testing.F) {
+	f.Add(msgRefused, "another handoff is under way", "3")
+	f.Add("dance", "", "")
+	f.Add(msgFailed, "no", "0")
+	f.Add("a\nb", "", "-1")
+	f.Add(msgFailed, "no", "256")
+	f.Fuzz(func(t *testing.T, kind, reason, code string) {
+		m := message{kind: kind}
+		m.add("reason", reason)
+		m.add("code", code)
+		err := refusal(m)
+		got := ExitCode(err)
+		if err == nil || got < 1 || got > 255 {
+			t.Fatalf("%q, %q, %q: got %v, exit code %d", kind, reason, code, err, got)
+		}
+		if reason == "" {
+			if !oneLine(err) {
+				t.Fatalf("%q: the error is %q", kind, err)
+			}
+			return
+		}
+		again := message{kind: msgRefused}
+		again.add("reason", err.Error())
+		again.add("code", strconv.Itoa(got))
+		if err2 := refusal(again); err.Error() != reason || err2.Error() != reason || ExitCode(err2) != got {
+			t.Fatalf("%q, %q is %v, and then %v", reason, code, err, err2)
+		}
+	})
 }

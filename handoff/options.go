@@ -179,7 +179,7 @@ func (o *Options) setListen(text string) error {
 
 func (o *Options) setPIDFile(path string) error {
 	if !filepath.IsAbs(path) {
-		return fmt.Errorf("not absolute; hint: %s", filepath.Join("/run", path))
+		return fmt.Errorf("not absolute; hint: %q", filepath.Join("/run", path))
 	}
 	o.PIDFile = path
 	return nil

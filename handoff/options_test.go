@@ -82,7 +82,7 @@ func TestBadValueIsRefusedByOptionOrVariable(t *testing.T) {
 		{"listen", "sctp::1", "unknown network"},
 		{"listen", "", "unknown network"},
 		{"listen", "tcp::65536", `port "65536"`},
-		{"pid-file", "run/p", "not absolute; hint: /run/run/p"},
+		{"pid-file", "run/p", `not absolute; hint: "/run/run/p"`},
 		{"pid-file", "", "not absolute"},
 		{"ready-timeout", "0", "is no duration"},
 		{"ready-timeout", "-1s", "is no duration"},

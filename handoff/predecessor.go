@@ -133,8 +133,11 @@ func describeOlder(older []*predecessor, f *field) (err error) {
 	p := older[len(older)-1]
 	switch f.key {
 	case "older-generation":
-		p.generation, err = strconv.Atoi(f.value)
+		p.generation, err = number(f.value)
 	case "@older-keeper":
+		if p.keeper != nil {
+			return errSecond
+		}
 		p.keeper, err = newChannel(f.take())
 	default:
 		err = p.options.set(strings.TrimPrefix(f.key, "older-"), f.value)
@@ -142,11 +145,15 @@ func describeOlder(older []*predecessor, f *field) (err error) {
 	return err
 }
 
-// takeOlder takes the process out of the field that begins a predecessor.
-func takeOlder(f *field) (*predecessor, error) {
-	pid, err := strconv.Atoi(f.value)
-	if err != nil || pid < 1 {
-		return nil, fmt.Errorf("no process")
+// addOlder begins a predecessor with the process in the field.
+func (e *estate) addOlder(f *field) error {
+	pid, err := number(f.value)
+	if err != nil {
+		return err
 	}
-	return &predecessor{server: process{pid, f.take()}}, nil
+	e.Older = append(e.Older, &predecessor{server: process{pid, f.take()}})
+	return nil
 }
+
+// incomplete reports whether a message left out what we cannot do without.
+func (p *predecessor) incomplete() bool { return p.generation == 0 || p.options.StopSignal == 0 }

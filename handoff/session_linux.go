@@ -154,8 +154,9 @@ func systemdCgroup(cgroups string) string {
 		if path, ok := strings.CutPrefix(line, "0::"); ok && path != "/" {
 			return path
 		}
-		if _, path, ok := strings.Cut(line, ":name=systemd:"); ok {
-			named = path
+		// A path may hold colons, and its owner chooses its name.
+		if _, rest, _ := strings.Cut(line, ":"); strings.HasPrefix(rest, "name=systemd:") {
+			named = strings.TrimPrefix(rest, "name=systemd:")
 		}
 	}
 	return named
