@@ -19,10 +19,10 @@ func control(d Datagram) []byte {
 	return b
 }
 
-// other is control data of a kind that nobody asked for.
-func other() []byte {
-	b := unix.UnixRights(1, 2)
-	binary.NativeEndian.PutUint32(b[unix.SizeofCmsghdr-4:], unix.SCM_TIMESTAMP)
+// rightsAs is control data with some numbers in it, of another type.
+func rightsAs(typ uint32, numbers ...int) []byte {
+	b := unix.UnixRights(numbers...)
+	binary.NativeEndian.PutUint32(b[unix.SizeofCmsghdr-4:], typ)
 	return b
 }
 
@@ -34,14 +34,15 @@ func FuzzParseControl(f *testing.F) {
 	f.Add(whole, int32(1), uint32(0), uint8(3))
 	f.Add(whole[:len(whole)-3], int32(0), uint32(65534), uint8(0))
 	f.Add(bytes.Repeat(whole, 2), int32(-1), uint32(1), uint8(253))
-	f.Add(other(), int32(7), uint32(7), uint8(1))
+	f.Add(rightsAs(unix.SCM_TIMESTAMP, 1, 2), int32(7), uint32(7), uint8(1))
+	f.Add(rightsAs(unix.SCM_CREDENTIALS, 42), int32(0), uint32(0), uint8(0))
 	f.Add([]byte{}, int32(0), uint32(0), uint8(0))
 	f.Fuzz(func(t *testing.T, b []byte, pid int32, uid uint32, n uint8) {
 		sent := Datagram{PID: int(pid), UID: uid}
 		for i := range int(n) {
 			sent.FDs = append(sent.FDs, 1000+i)
 		}
-		got, err := parseControl(append(other(), control(sent)...))
+		got, err := parseControl(append(rightsAs(unix.SCM_TIMESTAMP, 1, 2), control(sent)...))
 		if err != nil || !same(got, sent) {
 			t.Fatalf("%+v came back as %+v, %v", sent, got, err)
 		}

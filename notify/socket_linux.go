@@ -121,6 +121,9 @@ func (d *Datagram) addControl(c unix.SocketControlMessage) error {
 		d.FDs = append(d.FDs, fds...)
 		return err
 	case unix.SCM_CREDENTIALS:
+		if len(c.Data) < unix.SizeofUcred { // ParseUnixCredentials would read past the end
+			return errors.New("part of the credentials")
+		}
 		cred, err := unix.ParseUnixCredentials(&c)
 		if err != nil {
 			return err
