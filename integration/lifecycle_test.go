@@ -196,9 +196,9 @@ func TestServerThatForksIsFollowed(t *testing.T) {
 	if file := pidFile(t, r); file != main {
 		t.Errorf("PID file: got %d, want %d", file, main)
 	}
-	if cmd := inRig(t, r, fmt.Sprintf("tr '\\0' ' ' </proc/%d/cmdline", main)); cmd != "sleep 1000" {
-		t.Errorf("main process: got %q, want the forked one", cmd)
-	}
+	rig.WaitFor(t, "the main process is the forked one, which executes sleep", 10*time.Second, func() bool {
+		return inRig(t, r, fmt.Sprintf("tr '\\0' ' ' </proc/%d/cmdline", main)) == "sleep 1000"
+	})
 	awaitOneGeneration(t, r)
 	must(t, r, "stop", "web")
 	if got := show(r, "Result"); got != "success" {

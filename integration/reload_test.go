@@ -199,7 +199,7 @@ func TestReloadAppliesTheEditedUnit(t *testing.T) {
 // TestReloadTakesTheProgramOnDisk: a new server, and a new flipexec with it.
 func TestReloadTakesTheProgramOnDisk(t *testing.T) {
 	r := boot(t, "host")
-	inRig(t, r, "mkdir /opt/disk && cp /opt/flipexec/* /opt/disk")
+	inRig(t, r, "mkdir /opt/disk && cp -r /opt/flipexec/* /opt/disk")
 	install(t, r, strings.ReplaceAll(unitText(goServer), "/opt/flipexec", "/opt/disk"))
 	must(t, r, "start", "web")
 	inRig(t, r, "cp /opt/flipexec/gohttp /opt/disk/new && mv /opt/disk/new /opt/disk/gohttp && cp /opt/flipexec/flipexec /opt/disk/new && mv /opt/disk/new /opt/disk/flipexec")
