@@ -110,12 +110,19 @@ func connectControl(env []string) (*channel, error) {
 		err = fmt.Errorf("connect %s: %w", spec.Address, err)
 	}
 	switch {
-	case errors.Is(err, unix.ECONNREFUSED) && spec.Address[0] == '/':
+	case errors.Is(err, unix.ECONNREFUSED) && (spec.Address[0] == '/' || hadKeeper(value(env, "MAINPID"), spec.Address)):
 		return nil, &Error{ExitNotRunning, fmt.Errorf("the keeper of the running generation is gone: %w; hint: systemctl restart, its server serves until then", err)}
 	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ECONNREFUSED):
 		return nil, &Error{ExitNotRunning, fmt.Errorf("nothing is running: %w; hint: was the unit started by flipexec?", err)}
 	}
 	return c, err
+}
+
+// hadKeeper reports whether the main process was started with a keeper that answered
+// there: an abstract name goes with whoever has it.
+func hadKeeper(mainPID, address string) bool {
+	environ, err := os.ReadFile(filepath.Join("/proc", mainPID, "environ"))
+	return err == nil && value(strings.Split(string(environ), "\x00"), "FLIPEXEC_CONTROL") == address
 }
 
 // acceptControl takes one connection, or none if it came from somebody else.

@@ -90,18 +90,26 @@ func TestNotifySocketBelievesOnlyItsGeneration(t *testing.T) {
 // TestReloadWithoutKeeperSaysSo: the server of a dead keeper serves on, and the
 // next reload says what is the matter.
 func TestReloadWithoutKeeperSaysSo(t *testing.T) {
-	r := boot(t, "host")
-	install(t, r, unitText(goServer))
-	must(t, r, "start", "web")
-	pid := checkAgreement(t, r)
-	kill(t, r, "KILL", "^flipexec-keeper 1")
-	if _, err := r.Systemctl("reload", "web"); err == nil {
-		t.Error("systemctl reload: got success")
-	}
-	if j, want := r.Journal("web.service"), "the keeper of the running generation is gone"; !strings.Contains(j, want) {
-		t.Errorf("journal: want %q in:\n%s", want, j)
-	}
-	if got := checkAgreement(t, r); got != pid {
-		t.Errorf("main process: got %d, want %d", got, pid)
+	for name, text := range map[string]string{
+		"control socket at a path": unitText(goServer),
+		"at an abstract name":      strings.NewReplacer("RuntimeDirectory=web\n", "", " --pid-file=/run/web/web.pid", "").Replace(unitText(goServer)),
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := boot(t, "host")
+			install(t, r, text)
+			must(t, r, "start", "web")
+			pid := answering(t, r)
+			kill(t, r, "KILL", "^flipexec-keeper 1")
+			if _, err := r.Systemctl("reload", "web"); err == nil {
+				t.Error("systemctl reload: got success")
+			}
+			checkReloadStatus(t, r, "web", 4)
+			if j, want := r.Journal("web.service"), "the keeper of the running generation is gone"; !strings.Contains(j, want) {
+				t.Errorf("journal: want %q in:\n%s", want, j)
+			}
+			if got := answering(t, r); got != pid || mainPID(t, r) != pid {
+				t.Errorf("process %d answers, main process %d, want %d", got, mainPID(t, r), pid)
+			}
+		})
 	}
 }
