@@ -19,7 +19,7 @@
 //	 5  L2      finds or binds what is declared                package activation
 //	 6  L2      starts K2                                      birth.go
 //	 7  K2      makes the notify path, starts S2               keeper.go, stage_linux.go
-//	 8  K2      waits until S2 says READY=1                    keepernotify.go
+//	 8  K2      waits until S2 says READY=1, and its probation keepernotify.go
 //	 9  L2      PID file, main PID, barrier                    publish.go
 //	10  K2      leads S2's notify path to the manager          actions.go, commit
 //	11  K2 K1   commit                                         predecessor.go
@@ -28,7 +28,9 @@
 //
 // Whatever fails before the manager was told in row 9 leaves K1 and S1 as they
 // were. From there on the handoff goes through, unless S2 itself dies before K2
-// has sent the commit; states.go says what happens in between.
+// has sent the commit; states.go says what happens in between. Each of the others
+// can die or hang: L2 starts another K2, K2 ends L2, and finishes S1 without K1.
+// What comes of it is tested, and listed in integration/FAULTS.md.
 //
 // # The control protocol
 //
