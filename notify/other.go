@@ -23,6 +23,10 @@ func closeFD(int) error { return errors.ErrUnsupported }
 
 func listen(string) (int, error) { return -1, errors.ErrUnsupported }
 
+func mute(int) error { return errors.ErrUnsupported }
+
+func dontLinger(int) {}
+
 func controlSize() int { return 0 }
 
 func receive(int, []byte, []byte) (n, oobn int, lost bool, err error) {

@@ -88,16 +88,28 @@ func (s *Socket) Receive() (Datagram, error) {
 		d.Message, err = Parse(s.buf[:n])
 	}
 	if err != nil {
-		d.close()
+		d.Discard()
 		return Datagram{}, fmt.Errorf("receive %s: pid %d: %w: %w", s.path, d.PID, ErrRefused, err)
 	}
 	return d, nil
 }
 
-func (d Datagram) close() {
+// Discard closes the descriptors of a datagram from a stranger. It may be a trap:
+// a socket with SO_LINGER, whose last close(2) waits for a peer that never reads.
+func (d Datagram) Discard() {
 	for _, fd := range d.FDs {
+		dontLinger(fd)
 		closeFD(fd) // best effort: never used
 	}
+}
+
+// Mute has the kernel throw away whatever is sent from now on, in its sender's
+// time and without an error there. What waits already can still be received.
+func (s *Socket) Mute() error {
+	if err := mute(s.fd); err != nil {
+		return &fs.PathError{Op: "mute", Path: s.path, Err: err}
+	}
+	return nil
 }
 
 // Close closes the descriptor, and with it whatever still waits. It leaves the

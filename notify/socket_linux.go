@@ -92,6 +92,18 @@ func receive(fd int, b, oob []byte) (n, oobn int, lost bool, err error) {
 	}
 }
 
+// mute attaches a socket filter of one instruction: keep 0 bytes, which is to drop
+// the datagram, in sendmsg(2) of its sender.
+func mute(fd int) error {
+	program := []unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K, K: 0}}
+	return os.NewSyscallError("setsockopt", unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
+		&unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]}))
+}
+
+func dontLinger(fd int) {
+	unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{}) // best effort: only sockets do
+}
+
 // parseControl returns the credentials and descriptors of a message, and on
 // error those that it found before: they are open by now.
 func parseControl(b []byte) (d Datagram, err error) {
