@@ -5,29 +5,37 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// patience bounds what a peer of ours may take for the parts of one message, or
-// for an answer that needs no thought. Such a peer answers in microseconds; one
-// that does not is stopped or hung.
+// patience bounds what a peer of ours may take for one message, or for an answer that
+// needs no thought. Such a peer answers in microseconds; one that does not is
+// stopped or hung.
 const patience = 5 * second
 
 // A channel carries messages over a connected SOCK_SEQPACKET socket. It owns the
 // descriptor.
 type channel struct{ fd int }
 
-// newChannel takes the descriptor over and bounds each send and receive.
+// newChannel takes the descriptor over and bounds what blocks on it.
 func newChannel(fd int) (*channel, error) {
-	tv := unix.NsecToTimeval(patience.Nanoseconds())
+	c := &channel{fd}
 	for _, opt := range []int{unix.SO_SNDTIMEO, unix.SO_RCVTIMEO} {
-		if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, opt, &tv); err != nil {
-			unix.Close(fd)
-			return nil, os.NewSyscallError("setsockopt", err)
+		if err := c.bound(opt, time.Now().Add(patience)); err != nil {
+			c.close()
+			return nil, err
 		}
 	}
-	return &channel{fd}, nil
+	return c, nil
+}
+
+// bound lets what opt is about, SO_SNDTIMEO or SO_RCVTIMEO, block until then.
+func (c *channel) bound(opt int, until time.Time) error {
+	left := max(time.Until(until), time.Microsecond) // 0 would be for ever
+	tv := unix.NsecToTimeval(left.Nanoseconds())
+	return os.NewSyscallError("setsockopt", unix.SetsockoptTimeval(c.fd, unix.SOL_SOCKET, opt, &tv))
 }
 
 // newChannelPair makes two ends of one channel.
@@ -51,19 +59,28 @@ func newChannelPair() (*channel, *channel, error) {
 
 func (c *channel) close() { unix.Close(c.fd) }
 
-// send blocks until the peer has room for the message, at most patience for each
-// record. Descriptors stay the caller's.
+// send blocks until the peer has room for the message, at most patience for all of
+// its records. Descriptors stay the caller's.
 func (c *channel) send(m message) error {
 	records, err := m.encode()
 	if err != nil {
 		return err
 	}
+	deadline := time.Now().Add(patience)
 	for _, r := range records {
 		var oob []byte
 		if len(r.fds) > 0 {
 			oob = unix.UnixRights(r.fds...)
 		}
-		err := ignoringEINTR(func() error { return unix.Sendmsg(c.fd, r.data, oob, nil, unix.MSG_NOSIGNAL) })
+		err := ignoringEINTR(func() error {
+			if err := c.bound(unix.SO_SNDTIMEO, deadline); err != nil {
+				return err
+			}
+			return unix.Sendmsg(c.fd, r.data, oob, nil, unix.MSG_NOSIGNAL)
+		})
+		if err == unix.EAGAIN {
+			return fmt.Errorf("send %s: not taken within %v", m.kind, patience)
+		}
 		if err != nil {
 			return fmt.Errorf("send %s: %w", m.kind, err)
 		}
@@ -71,13 +88,13 @@ func (c *channel) send(m message) error {
 	return nil
 }
 
-// receive returns the next message; it blocks for at most patience for each
-// record. The descriptors become the caller's. A peer that hung up is io.EOF.
+// receive returns the next message; it blocks for at most patience until it has
+// all of its records. The descriptors become the caller's. A peer that hung up is io.EOF.
 func (c *channel) receive() (message, error) {
 	var m message
-	size := 0
+	size, deadline := 0, time.Now().Add(patience)
 	for more := true; more; {
-		data, fds, err := c.receiveRecord()
+		data, fds, err := c.receiveRecord(deadline)
 		if err == nil {
 			if more, err = m.decodeRecord(data, fds); err != nil {
 				closeAll(fds)
@@ -94,32 +111,43 @@ func (c *channel) receive() (message, error) {
 	return m, nil
 }
 
-func (c *channel) receiveRecord() ([]byte, []int, error) {
+func (c *channel) receiveRecord(deadline time.Time) ([]byte, []int, error) {
 	var size int
 	err := ignoringEINTR(func() (err error) { // learn the size, so that an idle keeper holds no large buffer
+		if err := c.bound(unix.SO_RCVTIMEO, deadline); err != nil {
+			return err
+		}
 		size, _, _, _, err = unix.Recvmsg(c.fd, nil, nil, unix.MSG_PEEK|unix.MSG_TRUNC)
 		return err
 	})
 	if err == unix.EAGAIN {
-		return nil, nil, fmt.Errorf("recvmsg: nothing came within %v", patience) // SO_RCVTIMEO
+		return nil, nil, fmt.Errorf("recvmsg: nothing came within %v", patience)
 	}
 	if err != nil {
 		return nil, nil, os.NewSyscallError("recvmsg", err)
 	}
+	return c.read(size, 0)
+}
+
+// read takes one record of at most size bytes. The descriptors become the caller's.
+func (c *channel) read(size, flags int) ([]byte, []int, error) {
 	data, oob := make([]byte, size), make([]byte, unix.CmsgSpace(recordFDs*4))
-	var n, oobn, flags int
-	err = ignoringEINTR(func() (err error) {
-		n, oobn, flags, _, err = unix.Recvmsg(c.fd, data, oob, unix.MSG_CMSG_CLOEXEC)
+	var n, oobn, got int
+	err := ignoringEINTR(func() (err error) {
+		n, oobn, got, _, err = unix.Recvmsg(c.fd, data, oob, unix.MSG_CMSG_CLOEXEC|flags)
 		return err
 	})
 	if err != nil {
 		return nil, nil, os.NewSyscallError("recvmsg", err)
 	}
 	fds, err := rights(oob[:oobn])
-	if err == nil && flags&(unix.MSG_CTRUNC|unix.MSG_TRUNC) != 0 {
+	switch {
+	case err != nil:
+	case got&unix.MSG_TRUNC != 0:
+		err = fmt.Errorf("recvmsg: record of more than %d bytes", size)
+	case got&unix.MSG_CTRUNC != 0:
 		err = fmt.Errorf("recvmsg: descriptors were cut off: %w", unix.EMFILE) // SCM_RIGHTS is cut at RLIMIT_NOFILE
-	}
-	if err == nil && n == 0 {
+	case n == 0:
 		err = io.EOF // the protocol has no empty records
 	}
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -178,4 +179,57 @@ func FuzzRights(f *testing.F) {
 			t.Fatalf("%x is %d, and then %d, %v", oob, fds, again, err)
 		}
 	})
+}
+
+// TestMessageIsBoundedHoweverItIsCut: patience is for all the records of a message,
+// not for each, in both directions. The other end takes or sends one now and then.
+func TestMessageIsBoundedHoweverItIsCut(t *testing.T) {
+	for name, c := range map[string]struct{ ours, theirs func(c *channel) error }{
+		"send": {
+			ours: func(c *channel) error {
+				m := message{kind: "k"}
+				for range maxMessage / recordSize {
+					m.add("a", strings.Repeat("x", recordSize))
+				}
+				return c.send(m)
+			},
+			theirs: func(c *channel) error { return errors.Join(first(c.receiveRecord(time.Now().Add(patience)))) },
+		},
+		"receive": {
+			ours:   func(c *channel) error { return errors.Join(first(c.receive())) },
+			theirs: func(c *channel) error { return unix.Sendmsg(c.fd, []byte("+k\x00"), nil, nil, unix.MSG_NOSIGNAL) },
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a, b := channels(t)
+			done := make(chan error)
+			begin := time.Now()
+			go func() { done <- c.ours(a) }()
+			tick := time.NewTicker(patience / 4)
+			defer tick.Stop()
+			for range 8 {
+				select {
+				case err := <-done:
+					if err == nil || time.Since(begin) > patience+time.Second {
+						t.Errorf("got %v after %v", err, time.Since(begin))
+					}
+					a.close()
+					b.close()
+					return
+				case <-tick.C:
+					if err := c.theirs(b); err != nil {
+						t.Error(err)
+					}
+				}
+			}
+			t.Errorf("still at it after %v", time.Since(begin))
+		})
+	}
+}
+
+// first drops what came with an error.
+func first(results ...any) error {
+	err, _ := results[len(results)-1].(error)
+	return err
 }
