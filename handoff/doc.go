@@ -15,7 +15,7 @@
 //	 1  L2      checks what it was given                       preflight.go
 //	 2  L2      asks the manager for time                      launcher.go
 //	 3  L2 K1   connect, compare versions                      launcher.go
-//	 4  K1 L2   sockets, command, options                      events_linux.go, estate.go
+//	 4  K1 L2   sockets, command, options                      peers_linux.go, estate.go
 //	 5  L2      finds or binds what is declared                package activation
 //	 6  L2      starts K2                                      birth.go
 //	 7  K2      makes the notify path, starts S2               keeper.go, stage_linux.go
@@ -36,7 +36,8 @@
 //
 // A launcher may be of another version than the keeper that it meets; the two speak
 // on the control socket, which is a unix socket of type SOCK_SEQPACKET. Only root
-// and the keeper's own user are answered. (A launcher and the keeper that it starts
+// and the keeper's own user are answered, and their request is one record of at most
+// 4 KiB, because a keeper does not wait for a peer of which it knows no more. (A launcher and the keeper that it starts
 // are the same program, and speak in the same form about other things: protocol.go.)
 //
 // A message is one record, or several of one kind when it is large:

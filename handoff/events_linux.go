@@ -8,30 +8,26 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/flipexec/flipexec/activation"
 	"golang.org/x/sys/unix"
 )
-
-// maxPeers bounds the connections that have not said what they want; beyond it
-// the oldest is dropped, so that nobody can keep a launcher out by holding them.
-const maxPeers = 16
 
 // A source is a descriptor to wait for and what to do once it is readable or
 // hung up.
 type source struct {
 	fd    int
 	ready func()
+	open  bool // strangers can make it ready, as often as they like
 }
 
 // sources are listed in the order in which they are served. What a server says
-// comes before its exit, as in systemd.
+// comes before its exit, as in systemd, unless there is no end to it.
 func (k *keeper) sources() []source {
 	var s []source
-	add := func(fd int, ready func()) { s = append(s, source{fd, ready}) }
+	add := func(fd int, ready func()) { s = append(s, source{fd: fd, ready: ready}) }
 	if k.stageFD >= 0 {
 		add(k.stageFD, k.readStage)
 	}
-	if k.notifyPath != nil {
+	if k.notifyPath != nil && !k.flooded {
 		add(k.notifyPath.socket.FD(), k.receiveNotifications)
 	}
 	if k.main.pid != 0 && !k.exited {
@@ -55,17 +51,22 @@ func (k *keeper) sources() []source {
 	if k.successor != nil {
 		add(k.successor.fd, k.readSuccessor)
 	}
+	addOpen := func(fd int, ready func()) { s = append(s, source{fd, ready, true}) }
 	for _, c := range k.peers {
-		add(c.fd, func() { k.readPeer(c) })
+		addOpen(c.fd, func() { k.readPeer(c) })
 	}
-	if k.answers() {
-		add(k.Control.FD, k.acceptPeer)
+	if k.answers() && k.deafUntil.IsZero() {
+		addOpen(k.Control.FD, k.acceptPeer)
+	}
+	if k.notifyPath != nil && k.flooded {
+		addOpen(k.notifyPath.socket.FD(), k.receiveNotifications)
 	}
 	return s
 }
 
 // await blocks for one event and handles it. One at a time, because handling one
-// may close what the next would be about.
+// may close what the next would be about. A deadline that has passed comes before
+// what strangers can keep busy.
 func (k *keeper) await() {
 	sources := k.sources()
 	fds := make([]unix.PollFd, len(sources))
@@ -79,13 +80,17 @@ func (k *keeper) await() {
 		}
 		return
 	}
+	now := time.Now()
+	k.flooded = false // whoever is served now, the next turn is the server's again
 	for i, s := range sources {
-		if fds[i].Revents != 0 {
+		if fds[i].Revents != 0 && !(s.open && k.late(now)) {
 			s.ready()
 			return
 		}
 	}
-	now := time.Now()
+	if passed(k.deafUntil, now) {
+		k.deafUntil = time.Time{}
+	}
 	if passed(k.deadline, now) {
 		k.deadline = time.Time{}
 		k.handle(isTimedOut)
@@ -98,13 +103,27 @@ func (k *keeper) await() {
 	}
 }
 
+// deadlines are all that the loop waits for; zero for none.
+func (k *keeper) deadlines() []time.Time {
+	all := []time.Time{k.deadline, k.deafUntil}
+	for _, p := range k.Older {
+		all = append(all, p.deadline)
+	}
+	return all
+}
+
+// late reports whether a deadline has passed.
+func (k *keeper) late(now time.Time) bool {
+	return slices.ContainsFunc(k.deadlines(), func(d time.Time) bool { return passed(d, now) })
+}
+
 // timeout is the time to the next deadline for poll(2), in milliseconds; -1 if
 // there is none.
 func (k *keeper) timeout() int {
-	first := k.deadline
-	for _, p := range k.Older {
-		if !p.deadline.IsZero() && (first.IsZero() || p.deadline.Before(first)) {
-			first = p.deadline
+	var first time.Time
+	for _, d := range k.deadlines() {
+		if !d.IsZero() && (first.IsZero() || d.Before(first)) {
+			first = d
 		}
 	}
 	if first.IsZero() {
@@ -159,24 +178,6 @@ func (k *keeper) readLauncher() {
 	}
 }
 
-func (k *keeper) readPredecessor(p *predecessor) {
-	p.readAnswer()
-	if p.keeper == nil && !p.server.running() {
-		k.forget(p)
-	}
-	k.tellDone()
-}
-
-// forget lets go of a predecessor that is gone.
-func (k *keeper) forget(p *predecessor) {
-	p.close()
-	k.Older = slices.DeleteFunc(k.Older, func(o *predecessor) bool { return o == p })
-	if k.predecessor == p {
-		k.predecessor = nil
-	}
-	k.settle()
-}
-
 // answers reports whether the control socket is this keeper's to serve: until it
 // is current its predecessor does, and once it is replaced its successor.
 func (k *keeper) answers() bool {
@@ -185,55 +186,6 @@ func (k *keeper) answers() bool {
 		return k.Generation == 1
 	}
 	return k.state == current
-}
-
-func (k *keeper) acceptPeer() {
-	c, err := acceptControl(k.Control.FD)
-	if err != nil {
-		k.say("%v", err)
-		return
-	}
-	if len(k.peers) == maxPeers {
-		k.dropPeer(k.peers[0])
-	}
-	k.peers = append(k.peers, c)
-}
-
-func (k *keeper) dropPeer(c *channel) {
-	c.close()
-	k.peers = slices.DeleteFunc(k.peers, func(p *channel) bool { return p == c })
-}
-
-// readPeer serves a request: rows 3 and 4.
-func (k *keeper) readPeer(c *channel) {
-	m, err := c.receive()
-	m.close()
-	if err != nil {
-		k.dropPeer(c)
-		return
-	}
-	if refusal := k.refuse(m); refusal != nil {
-		c.send(*refusal) // best effort
-		k.dropPeer(c)
-		return
-	}
-	e := k.estate
-	e.Server = k.main
-	answer := message{kind: msgEstate}
-	spoken.appendTo(&answer)
-	e.appendTo(&answer)
-	for _, s := range k.options.finishing() {
-		answer.add(s.Name, s.Value)
-	}
-	reached("asked for the estate")
-	if err := c.send(answer); err != nil {
-		k.say("hand over sockets: %v", err)
-		k.dropPeer(c)
-		return
-	}
-	reached("estate sent")
-	k.successor = c
-	k.peers = slices.DeleteFunc(k.peers, func(p *channel) bool { return p == c })
 }
 
 // refuse is the answer to a request that cannot be served, nil if it can.
@@ -260,50 +212,4 @@ func (k *keeper) refuse(m message) *message {
 	r.add("reason", reason)
 	r.add("code", strconv.Itoa(code))
 	return r
-}
-
-func (k *keeper) readSuccessor() {
-	m, err := k.successor.receive()
-	m.close()
-	switch {
-	case err == nil && m.kind == msgCommit && k.state == current:
-		k.handle(isReplaced)
-	case err == nil && m.kind == msgCommit: // of a keeper that had to be replaced
-		k.successor.send(message{kind: msgReplaced}) // best effort
-	case err == nil && m.kind == msgReserve && k.state == current:
-		k.reserve(m)
-	case err == nil && m.kind == msgEnd:
-		k.handle(isCrowded)
-	case err != nil: // it gave up, or has seen us through
-		k.successor.close()
-		k.successor = nil
-		if k.state == current {
-			k.tidy()
-		}
-		if k.exited && k.state == current {
-			k.handle(hasExited)
-		}
-	}
-}
-
-// reserve remembers what is where the launcher is going to bind.
-func (k *keeper) reserve(m message) {
-	for _, f := range m.fields {
-		if spec, err := activation.ParseSpec(f.value); err == nil && f.key == "spec" {
-			if p, ok := activation.LookAt(spec); ok {
-				k.reserved = append(k.reserved, p)
-			}
-		}
-	}
-	k.successor.send(message{kind: msgReserved}) // best effort: it gives up without
-}
-
-// tidy removes what a launcher left behind that died on its way.
-func (k *keeper) tidy() {
-	for _, p := range k.reserved {
-		if err := p.Tidy(); err != nil {
-			k.say("%v", err)
-		}
-	}
-	k.reserved = nil
 }

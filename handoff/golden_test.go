@@ -96,7 +96,7 @@ func receiveRecords(t *testing.T, c *channel) []record {
 	t.Helper()
 	var records []record
 	for more := true; more; {
-		data, fds, err := c.receiveRecord()
+		data, fds, err := c.receiveRecord(time.Now().Add(patience))
 		if err != nil {
 			t.Fatal(err)
 		}

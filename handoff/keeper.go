@@ -37,8 +37,12 @@ type keeper struct {
 	peers           []*channel         // connections that have not said what they want
 	successor       *channel           // the peer that was sent the estate
 	reserved        []activation.Place // which it may bind
+	deafUntil       time.Time          // the control socket is left alone; zero for not
+	spare           int                // a descriptor in reserve for the next peer, 0 for none
+	complaints      complaints
 
 	notifyPath *notifyPath
+	flooded    bool      // more waits there than may be handled in one go
 	main       process   // the server, or what it named with MAINPID=
 	exited     bool      // main has
 	rest       []process // what main left behind
@@ -54,6 +58,7 @@ func (k *keeper) run() {
 	k.born = time.Now()
 	k.since, k.deadline = k.born, k.born.Add(k.options.ReadyTimeout)
 	err := k.begin()
+	k.keepSpare()
 	// Signals that are sent to every process of the unit, by a stop or by
 	// systemctl kill, mean the server; the keeper leaves when that has left.
 	// Not before the stage is started, which would inherit it.

@@ -108,6 +108,9 @@ func startCurrent(t *testing.T) (k *keeper, env []string) {
 	}
 	t.Cleanup(func() {
 		k.notifyPath.remove()
+		if k.spare > 0 {
+			unix.Close(k.spare)
+		}
 		if k.successor != nil {
 			k.successor.close()
 		}

@@ -1,0 +1,71 @@
+package handoff
+
+import (
+	"slices"
+
+	"github.com/flipexec/flipexec/activation"
+)
+
+func (k *keeper) readPredecessor(p *predecessor) {
+	p.readAnswer()
+	if p.keeper == nil && !p.server.running() {
+		k.forget(p)
+	}
+	k.tellDone()
+}
+
+// forget lets go of a predecessor that is gone.
+func (k *keeper) forget(p *predecessor) {
+	p.close()
+	k.Older = slices.DeleteFunc(k.Older, func(o *predecessor) bool { return o == p })
+	if k.predecessor == p {
+		k.predecessor = nil
+	}
+	k.settle()
+}
+
+func (k *keeper) readSuccessor() {
+	m, err := k.successor.receive()
+	m.close()
+	switch {
+	case err == nil && m.kind == msgCommit && k.state == current:
+		k.handle(isReplaced)
+	case err == nil && m.kind == msgCommit: // of a keeper that had to be replaced
+		k.successor.send(message{kind: msgReplaced}) // best effort
+	case err == nil && m.kind == msgReserve && k.state == current:
+		k.lookAt(m)
+	case err == nil && m.kind == msgEnd:
+		k.handle(isCrowded)
+	case err != nil: // it gave up, or has seen us through
+		k.successor.close()
+		k.successor = nil
+		if k.state == current {
+			k.tidy()
+		}
+		if k.exited && k.state == current {
+			k.handle(hasExited)
+		}
+	}
+}
+
+// lookAt remembers what is where the launcher is going to bind.
+func (k *keeper) lookAt(m message) {
+	for _, f := range m.fields {
+		if spec, err := activation.ParseSpec(f.value); err == nil && f.key == "spec" {
+			if p, ok := activation.LookAt(spec); ok {
+				k.reserved = append(k.reserved, p)
+			}
+		}
+	}
+	k.successor.send(message{kind: msgReserved}) // best effort: it gives up without
+}
+
+// tidy removes what a launcher left behind that died on its way.
+func (k *keeper) tidy() {
+	for _, p := range k.reserved {
+		if err := p.Tidy(); err != nil {
+			k.say("%v", err)
+		}
+	}
+	k.reserved = nil
+}
