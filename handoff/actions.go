@@ -100,7 +100,7 @@ func (k *keeper) tellDone() {
 	if k.launcher == nil || k.state != current || k.predecessor != nil && !k.predecessor.told {
 		return
 	}
-	k.receiveNotifications()                // what came before the path led elsewhere
+	k.receiveLast()
 	k.launcher.send(message{kind: msgDone}) // best effort: it is done, whoever knows
 	k.partFromLauncher()
 	k.settle()

@@ -2,31 +2,52 @@ package handoff
 
 import (
 	"errors"
+	"fmt"
 	"strconv"
 	"time"
 
 	"github.com/flipexec/flipexec/notify"
 )
 
-// receiveNotifications takes what waits on the notify socket.
-func (k *keeper) receiveNotifications() {
-	for {
+const (
+	// maxTurn is how many messages are handled before others have their turn.
+	// Nothing but a flood fills a queue faster than that empties it.
+	maxTurn = 8
+
+	// maxQueue is more than wait on a notify socket at any time: 10, or 512 where
+	// systemd sets net.unix.max_dgram_qlen.
+	maxQueue = 1024
+)
+
+// receiveNotifications takes what waits on the notify socket, or as much of it as is
+// fair.
+func (k *keeper) receiveNotifications() { k.flooded = k.hear(maxTurn) }
+
+// receiveLast takes what came before the notify path led elsewhere.
+func (k *keeper) receiveLast() {
+	k.notifyPath.socket.Mute() // best effort: nobody is heard any more
+	k.hear(maxQueue)
+}
+
+// hear takes up to so many messages and reports whether more may wait.
+func (k *keeper) hear(most int) (more bool) {
+	for range most {
 		d, err := k.notifyPath.socket.Receive()
 		if errors.Is(err, notify.ErrEmpty) {
-			return
+			return false
 		}
 		if err != nil {
-			k.say("notify socket: %v", err)
+			k.complain("datagram", "notify socket: %.200s", err) // has some of what was sent
 		}
 		if errors.Is(err, notify.ErrRefused) {
 			continue // that was one message
 		}
 		if err != nil {
-			return
+			return false
 		}
 		k.note(d)
-		closeAll(d.FDs) // answers a BARRIER=1; until then its sender is there to be looked at
 	}
+	return true
 }
 
 // note weighs one message. Before the generation is current, its server speaks to
@@ -35,6 +56,8 @@ func (k *keeper) receiveNotifications() {
 // that connected once, still comes here, and the manager must not hear it.
 func (k *keeper) note(d notify.Datagram) {
 	if k.state != starting && k.launcher == nil || k.state == draining || k.state == failed {
+		k.notifyPath.socket.Mute() // best effort: or each one wakes us to be dropped
+		d.Discard()
 		return
 	}
 	if d.PID == k.launcherProcess.pid && d.Message.Is(announcedNote[0].Key, announcedNote[0].Value) {
@@ -42,9 +65,11 @@ func (k *keeper) note(d notify.Datagram) {
 		return
 	}
 	if !belongs(d.PID, k.Server, k.notifyPath.link) {
-		k.say("notify socket: message of pid %d, which is not of this generation", d.PID)
+		k.complain(fmt.Sprintf("uid %d", d.UID), "notify socket: message of pid %d, uid %d, which is not of this generation", d.PID, d.UID)
+		d.Discard()
 		return
 	}
+	defer closeAll(d.FDs) // answers a BARRIER=1; until then its sender is there to be looked at
 	if k.state == starting {
 		k.prepare(d)
 	}
