@@ -63,24 +63,27 @@ func TestServerThatDiesAtItsReadinessIsNotFollowed(t *testing.T) {
 	}
 }
 
-// TestNotifySocketBelievesOnlyItsGeneration: invariant I9. Another user, who knows
-// the path and pretends to have been started with it, is not heard.
+// TestNotifySocketBelievesOnlyItsGeneration: invariant I9. Another user, root outside
+// of the unit, and another unit, which know the path and pretend to have been started
+// with it, are not heard.
 func TestNotifySocketBelievesOnlyItsGeneration(t *testing.T) {
 	r := boot(t, "host")
 	install(t, r, unitText(goServer))
 	must(t, r, "start", "web")
 	pid := checkAgreement(t, r)
 	done := beginReload(t, r, "GOHTTP_HANG=1 FLIPEXEC_READY_TIMEOUT=3s")
-	out, err := r.RunAs("rig", 1000, "env", "NOTIFY_SOCKET=/run/web/flipexec-notify-2",
-		"sh", "-c", "systemd-notify --ready; systemd-notify MAINPID=$$ READY=1; systemd-notify STOPPING=1")
-	if err != nil {
+	const lies = "systemd-notify --ready; systemd-notify MAINPID=$$ READY=1; systemd-notify STOPPING=1"
+	if out, err := r.RunAs("rig", 1000, "env", "NOTIFY_SOCKET="+notifyPath, "sh", "-c", lies); err != nil {
 		t.Fatal(err, out)
 	}
+	inRig(t, r, "export NOTIFY_SOCKET="+notifyPath+"; "+lies)
+	inRig(t, r, "systemd-run --quiet --wait -p User=daemon -p NotifyAccess=none -E NOTIFY_SOCKET="+notifyPath+" sh -c '"+lies+"'")
 	if err := <-done; err == nil {
 		t.Error("systemctl reload: got success")
 	}
-	if j, want := r.Journal("web.service"), "generation 2: not ready after 3s"; !strings.Contains(j, want) {
-		t.Errorf("journal: want %q in:\n%s", want, j)
+	checkLines(t, r, "generation 2: not ready after 3s", 1)
+	for _, uid := range []string{"uid 1000", "uid 0", "uid 1"} { // one line for all that it said
+		checkLines(t, r, uid+", which is not of this generation", 1)
 	}
 	if got := checkAgreement(t, r); got != pid {
 		t.Errorf("main process: got %d, want %d", got, pid)
