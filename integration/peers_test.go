@@ -170,9 +170,9 @@ func TestGarbageDoesNotKeepTheNextReload(t *testing.T) {
 	}{
 		{"nothing", "", 0},
 		{"text", "GET / HTTP/1.1\r\n\r\n", 0},
-		{"half a message", "+reload\x00version=1\x00", 0},
+		{"half a message", "+reload\x00version=1\x00least=1\x00", 0},
 		{"another version", ".reload\x00version=0\x00", 0},
-		{"descriptors", "+reload\x00version=1\x00", 253},
+		{"descriptors", "+reload\x00version=1\x00least=1\x00", 253},
 		{"large", ".reload\x00version=1\x00a=" + strings.Repeat("x", 150<<10), 3},
 	} {
 		for _, stays := range []bool{true, false} {
@@ -239,7 +239,7 @@ func TestLauncherThatDoesNotReadIsLeft(t *testing.T) {
 	must(t, r, "start", "web")
 	pid, before := checkAgreement(t, r), descriptors(t, r)
 	conn := dial(t, r, controlPath)
-	send(t, conn, ".reload\x00version=1\x00", 0)
+	send(t, conn, ".reload\x00version=1\x00least=1\x00", 0)
 	begin := time.Now()
 	rig.WaitFor(t, "the keeper gives up", 8*time.Second, func() bool {
 		return strings.Contains(r.Journal("web.service"), "generation 1 hand over sockets: send estate: not taken within 5s")
