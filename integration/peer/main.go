@@ -49,7 +49,7 @@ func ask(address, number string) error {
 		if all[i], err = net.Dial("unixpacket", address); err != nil {
 			return err
 		}
-		all[i].Write([]byte(".reload\x00version=1\x00")) // best effort: it may be closed already
+		all[i].Write([]byte(".reload\x00version=1\x00least=1\x00")) // best effort: it may be closed already
 	}
 	unheard := 0
 	for _, c := range all {
