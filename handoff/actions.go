@@ -3,10 +3,9 @@ package handoff
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // grace is how long a failed generation may take to finish after its stop
@@ -192,28 +191,41 @@ func (k *keeper) stopFailed() {
 		k.handle(isEmpty)
 		return
 	}
+	k.rest = k.members().hold()         // before its end takes their parent from them
 	k.main.signal(k.options.StopSignal) // best effort: SIGKILL follows
 	k.deadline = k.since.Add(grace)
 }
 
 // awaitRest looks for what the server left behind: workers that finish what they
-// accepted are part of the drain.
+// accepted are part of the drain. While some of those that it has found still run,
+// there is no need to look for more.
 func (k *keeper) awaitRest() {
+	if slices.ContainsFunc(k.rest, process.running) {
+		k.rest = slices.DeleteFunc(k.rest, closeExited)
+		return
+	}
+	if k.killed {
+		k.members().kill()
+	}
+	k.holdRest()
+}
+
+// holdRest waits for whoever is there now. Those that were held until now are closed
+// last: by their sessions others are found.
+func (k *keeper) holdRest() {
+	held := k.members().hold()
 	for _, p := range k.rest {
 		p.close()
 	}
-	k.rest = members(k.Server)
-	if k.main.pid != k.Server.pid {
-		k.rest = append(k.rest, members(k.main)...)
-	}
-	if k.killed {
-		for _, p := range k.rest {
-			p.signal(unix.SIGKILL) // best effort, as in killSession
-		}
-	}
+	k.rest = held
 	if len(k.rest) == 0 && k.exited {
 		k.handle(isEmpty)
 	}
+}
+
+// members tells the processes of the generation.
+func (k *keeper) members() members {
+	return newMembers(k.env, k.notifyPath.link, k.cgroup, append([]process{k.Server, k.main}, k.rest...)...)
 }
 
 // sayKill tells why a drain ends early.
@@ -229,11 +241,8 @@ func (k *keeper) sayKill(e event) {
 // killRest ends every process of the generation.
 func (k *keeper) killRest() {
 	k.killed, k.deadline = true, time.Time{}
-	killSession(k.Server)
-	if k.main.pid != k.Server.pid {
-		killSession(k.main)
-	}
+	k.members().kill()
 	if k.exited {
-		k.awaitRest()
+		k.holdRest()
 	}
 }

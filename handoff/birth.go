@@ -26,6 +26,9 @@ func (l *launcher) startKeeper() error {
 		return err
 	}
 	defer own.close()
+	if l.main.pid == 0 { // else its server has one
+		l.cgroup = newCgroup(l.Generation)
+	}
 	argv := []string{keeperRole, strconv.Itoa(l.Generation)}
 	if l.keeper, err = spawn(argv, l.env, []int{0, 1, 2, theirs.fd}); err != nil {
 		ours.close()
@@ -39,6 +42,7 @@ func (l *launcher) startKeeper() error {
 	m.add("manager", value(l.env, "NOTIFY_SOCKET"))
 	m.add("directory", l.dir)
 	m.add("private", strconv.FormatBool(l.private))
+	m.add("cgroup", l.cgroup)
 	if l.main.pid != 0 { // of a server that has lost its keeper
 		m.addFD("main", strconv.Itoa(l.main.pid), l.main.fd)
 	}

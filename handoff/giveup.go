@@ -19,6 +19,7 @@ func (l *launcher) giveUp() {
 		l.endKeeper()
 		clearNotifyPath(l.dir, l.Generation)
 	}
+	removeCgroup(l.cgroup)
 	if l.private {
 		os.Remove(l.dir) // best effort: it is empty
 	}
@@ -53,9 +54,5 @@ func (l *launcher) endKeeper() {
 	}
 	l.keeper.signal(unix.SIGKILL) // best effort: it has left, or does not answer
 	l.keeper.awaitExit(time.Now().Add(patience))
-	for _, p := range []process{l.Server, l.main} {
-		if p.pid != 0 {
-			killSession(p)
-		}
-	}
+	newMembers(l.env, notifyLink(l.dir, l.Generation), l.cgroup, l.Server, l.main).kill()
 }

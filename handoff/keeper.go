@@ -25,6 +25,7 @@ type keeper struct {
 	manager string   // path of the manager's notify socket
 	dir     string   // of the notify path
 	private bool     // dir is ours alone
+	cgroup  string   // of the generation, "" if it has none of its own
 
 	state    state
 	born     time.Time
@@ -56,8 +57,12 @@ type keeper struct {
 // run is the whole life of a keeper.
 func (k *keeper) run() {
 	k.born = time.Now()
-	k.since, k.deadline = k.born, k.born.Add(k.options.ReadyTimeout)
-	err := k.begin()
+	k.since, k.deadline = k.born, k.born.Add(launcherTime)
+	var err error
+	if k.state == starting {
+		k.deadline = k.born.Add(k.options.ReadyTimeout)
+		err = k.start()
+	}
 	k.keepSpare()
 	// Signals that are sent to every process of the unit, by a stop or by
 	// systemctl kill, mean the server; the keeper leaves when that has left.
@@ -73,13 +78,9 @@ func (k *keeper) run() {
 	k.leave()
 }
 
-// begin starts the server, or looks after that of a keeper that died while it was
-// being published.
-func (k *keeper) begin() error {
-	if k.Server.pid == 0 {
-		return k.start()
-	}
-	k.state, k.deadline = announced, time.Now().Add(launcherTime)
+// adopt looks after the server of a keeper that died while it was being published.
+func (k *keeper) adopt() error {
+	k.state = announced
 	if err := k.makeNotifyPath(); err != nil {
 		return err
 	}
@@ -119,6 +120,7 @@ func (k *keeper) start() error {
 		return err
 	}
 	k.main = k.Server
+	k.Server.moveTo(k.cgroup)
 	if err := chdirRoot(); err != nil {
 		return err
 	}

@@ -64,7 +64,7 @@ func (k *keeper) note(d notify.Datagram) {
 		k.handle(isAnnounced)
 		return
 	}
-	if !belongs(d.PID, k.Server, k.notifyPath.link) {
+	if !k.members().has(d.PID) {
 		k.complain(fmt.Sprintf("uid %d", d.UID), "notify socket: message of pid %d, uid %d, which is not of this generation", d.PID, d.UID)
 		d.Discard()
 		return
@@ -118,7 +118,7 @@ func (k *keeper) follow(pid int) {
 		k.say("MAINPID=%d: %v", pid, err)
 		return
 	}
-	if !belongs(pid, k.Server, k.notifyPath.link) || !p.running() {
+	if !k.members().has(pid) || !p.running() {
 		k.say("MAINPID=%d is not of this generation", pid)
 		p.close()
 		return

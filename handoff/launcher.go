@@ -31,6 +31,7 @@ type launcher struct {
 	estate  // what the new generation gets
 	dir     string
 	private bool
+	cgroup  string // of the generation, "" if it has none of its own
 
 	keeper        process
 	keeperChannel *channel

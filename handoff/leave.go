@@ -20,6 +20,7 @@ func (k *keeper) leave() {
 	if k.notifyPath != nil {
 		k.notifyPath.remove()
 	}
+	removeCgroup(k.cgroup)
 	if k.main.pid != 0 {
 		if k.options.PIDFile != "" && !k.undo { // names our server only if nobody followed
 			if err := pidfile.Remove(k.options.PIDFile, k.main.pid); err != nil {

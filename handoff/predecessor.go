@@ -18,6 +18,7 @@ type predecessor struct {
 	generation int
 	keeper     *channel // nil once it hung up
 	server     process
+	members    members   // its generation's processes
 	options    Options   // how to finish the server
 	ours       bool      // to be looked after: from our commit on
 	told       bool      // the server was told to stop, or is gone
@@ -90,7 +91,7 @@ func (p *predecessor) end() {
 
 func (p *predecessor) kill() {
 	p.deadline = time.Time{}
-	killSession(p.server)
+	p.members.kill()
 }
 
 // status is what the manager is to show while the predecessor is the one that serves.
@@ -107,6 +108,9 @@ func (p *predecessor) close() {
 	}
 	p.server.close()
 }
+
+// tidy removes what is left of a generation that is gone, if its own keeper has not.
+func (p *predecessor) tidy() { removeCgroup(p.members.cgroup) }
 
 // appendTo adds the predecessor to a message. An orphan's drain timeout is what is
 // left of it.

@@ -118,6 +118,15 @@ func describeStatus(ws unix.WaitStatus) string {
 	return fmt.Sprintf("exited with status %d", ws.ExitStatus())
 }
 
+// closeExited closes the process if it has exited, and reports whether it has.
+func closeExited(p process) bool {
+	if p.running() {
+		return false
+	}
+	p.close()
+	return true
+}
+
 func (p process) close() {
 	if p.pid != 0 {
 		unix.Close(p.fd)

@@ -10,13 +10,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// stat is a line of /proc/PID/stat with the given fields 1 to 6 and 52.
+// stat is a line of /proc/PID/stat with the given fields 1 to 6 and 52; field 22 is 7.
 func stat(head, exitCode string) string {
-	return head + strings.Repeat(" 0", 45) + " " + exitCode + "\n"
+	return head + strings.Repeat(" 0", 15) + " 7" + strings.Repeat(" 0", 29) + " " + exitCode + "\n"
 }
 
 func TestStatIsParsedWhateverTheCommandIsCalled(t *testing.T) {
-	want := procStat{state: 'S', parent: 1, session: 42, exitCode: 256}
+	want := procStat{state: 'S', parent: 1, session: 42, started: "7", exitCode: 256}
 	for _, command := range []string{"server", "my server", "a) S 7 7", ")", "((", "a\n(b) R 2 3 4", ""} {
 		got, err := parseStat([]byte(stat("42 ("+command+") S 1 41 42", "256")))
 		if err != nil || got != want {

@@ -49,10 +49,15 @@ func runKeeper() error {
 	}
 	k := &keeper{
 		env: os.Environ(), manager: m.get("manager"), dir: m.get("directory"), private: m.get("private") == "true",
-		launcher: c, stageFD: -1,
+		cgroup: m.get("cgroup"), launcher: c, stageFD: -1,
 	}
 	if err := k.take(&m); err != nil {
 		return err
+	}
+	if k.Server.pid != 0 {
+		if err := k.adopt(); err != nil {
+			return err
+		}
 	}
 	k.run()
 	return nil
@@ -69,8 +74,9 @@ func (k *keeper) take(m *message) (err error) {
 	if k.options, err = ParseOptions(k.Settings, os.LookupEnv); err != nil {
 		return err
 	}
-	if n := len(k.Older); n > 0 {
-		k.predecessor = k.Older[n-1]
+	for _, p := range k.Older {
+		p.members = k.olderMembers(p)
+		k.predecessor = p
 	}
 	if k.Server.pid == 0 {
 		return nil

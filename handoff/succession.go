@@ -16,6 +16,7 @@ func (k *keeper) readPredecessor(p *predecessor) {
 
 // forget lets go of a predecessor that is gone.
 func (k *keeper) forget(p *predecessor) {
+	p.tidy()
 	p.close()
 	k.Older = slices.DeleteFunc(k.Older, func(o *predecessor) bool { return o == p })
 	if k.predecessor == p {
