@@ -188,10 +188,12 @@ func checkAgreement(t testing.TB, r *rig.Rig) int {
 	return main
 }
 
-// processes lists the processes of web.service, as "PID command line".
+// processes lists the processes of web.service, as "PID command line". With Delegate=
+// they are in cgroups below the unit's.
 func processes(t testing.TB, r *rig.Rig) []string {
 	t.Helper()
-	out, err := r.Run("sh", "-c", `cat /sys/fs/cgroup/system.slice/web.service/cgroup.procs 2>/dev/null | while read p; do
+	out, err := r.Run("sh", "-c", `cd /sys/fs/cgroup/system.slice/web.service 2>/dev/null || exit 0
+		cat cgroup.procs */cgroup.procs */*/cgroup.procs */*/*/cgroup.procs .control/cgroup.procs 2>/dev/null | while read p; do
 		echo "$p $(tr '\0' ' ' </proc/$p/cmdline)"; done`)
 	if err != nil {
 		t.Fatal(err)
