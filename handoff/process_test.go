@@ -11,8 +11,10 @@ import (
 )
 
 // stat is a line of /proc/PID/stat with the given fields 1 to 6 and 52; field 22 is 7.
-func stat(head, exitCode string) string {
-	return head + strings.Repeat(" 0", 15) + " 7" + strings.Repeat(" 0", 29) + " " + exitCode + "\n"
+func stat(head, exitCode string) string { return statStarted(head, "7", exitCode) }
+
+func statStarted(head, started, exitCode string) string {
+	return head + strings.Repeat(" 0", 15) + " " + started + strings.Repeat(" 0", 29) + " " + exitCode + "\n"
 }
 
 func TestStatIsParsedWhateverTheCommandIsCalled(t *testing.T) {
@@ -103,7 +105,7 @@ func FuzzParseStat(f *testing.F) {
 	f.Add([]byte("42 (server) S 1 41 42 0"))
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, data []byte) {
-		want := procStat{state: 'S', parent: 1, session: 42, exitCode: 256}
+		want := procStat{state: 'S', parent: 1, session: 42, started: "7", exitCode: 256}
 		if got, err := parseStat([]byte(stat("42 ("+string(data)+") S 1 41 42", "256"))); err != nil || got != want {
 			t.Fatalf("command %q: got %+v, %v, want %+v", data, got, err, want)
 		}
@@ -115,7 +117,7 @@ func FuzzParseStat(f *testing.F) {
 			return
 		}
 		head := fmt.Sprintf("1 (x) %s %d 0 %d", []byte{st.state}, st.parent, st.session)
-		if again, err := parseStat([]byte(stat(head, strconv.Itoa(st.exitCode)))); err != nil || again != st {
+		if again, err := parseStat([]byte(statStarted(head, st.started, strconv.Itoa(st.exitCode)))); err != nil || again != st {
 			t.Fatalf("%q is %+v, and then %+v, %v", data, st, again, err)
 		}
 	})
