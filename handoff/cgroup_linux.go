@@ -72,7 +72,10 @@ func newCgroup(generation int) string {
 	if unit == "" || !delegated(unit) {
 		return ""
 	}
-	if generation == 1 && own != unit || generation > 1 && existingCgroup(unit, generation-1) == "" {
+	if generation == 1 && own != unit {
+		return ""
+	}
+	if _, err := os.Stat(cgroupRoot + filepath.Join(unit, cgroupName(generation-1))); generation > 1 && err != nil {
 		return ""
 	}
 	path := filepath.Join(unit, cgroupName(generation))
@@ -86,15 +89,6 @@ func newCgroup(generation int) string {
 }
 
 func cgroupName(generation int) string { return "flipexec-" + strconv.Itoa(generation) }
-
-// existingCgroup is that of a generation, "" if it has none.
-func existingCgroup(unit string, generation int) string {
-	path := filepath.Join(unit, cgroupName(generation))
-	if _, err := os.Stat(cgroupRoot + path); err != nil {
-		return ""
-	}
-	return path
-}
 
 // delegated reports whether systemd leaves the inside of a unit's cgroup to the
 // unit. It says so by an extended attribute: "trusted.delegate", which needs

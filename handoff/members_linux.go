@@ -42,19 +42,22 @@ func newMembers(env []string, notifyPath, cgroup string, leaders ...process) mem
 	}
 }
 
-// olderMembers tells the processes of an older generation, which has its own keeper
-// for that. If that one dies, its server is all that we know.
-func (k *keeper) olderMembers(p *predecessor) members {
-	path, cgroup := "", ""
-	link := value(proc{}.environ(p.server.pid), "NOTIFY_SOCKET")
+// membersOf tells the processes of an earlier generation, which has its own keeper
+// for that. If that one dies, its server is all that we know, as long as it runs.
+func membersOf(generation int, server process, env []string) members {
+	m := newMembers(env, "", "", server)
+	link, cgroup := value(proc{}.environ(server.pid), "NOTIFY_SOCKET"), proc{}.cgroup(server.pid)
+	if !server.running() { // and what we read may be somebody else's
+		return m
+	}
 	// Nobody's but the generation's own: the manager's is in every keeper's environment.
-	if filepath.Base(link) == filepath.Base(notifyLink("", p.generation)) && p.server.running() {
-		path = link
+	if filepath.Base(link) == filepath.Base(notifyLink("", generation)) {
+		m.notifyPath = link
 	}
-	if k.cgroup != "" {
-		cgroup = existingCgroup(filepath.Dir(k.cgroup), p.generation)
+	if own := filepath.Join(m.unit, cgroupName(generation)); within(cgroup, own) {
+		m.cgroup = own
 	}
-	return newMembers(k.env, path, cgroup, p.server)
+	return m
 }
 
 // include reports whether process pid is of the generation. known holds what is

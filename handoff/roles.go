@@ -75,7 +75,7 @@ func (k *keeper) take(m *message) (err error) {
 		return err
 	}
 	for _, p := range k.Older {
-		p.members = k.olderMembers(p)
+		p.members = membersOf(p.generation, p.server, k.env)
 		k.predecessor = p
 	}
 	if k.Server.pid == 0 {
