@@ -78,10 +78,14 @@ func (k *keeper) leadPath() {
 // to, and then that one.
 func (k *keeper) takeOver() {
 	var draining []*predecessor
-	for _, p := range k.Older {
-		if p != k.predecessor && p.server.running() {
+	for _, p := range slices.Clone(k.Older) {
+		switch {
+		case p == k.predecessor:
+		case p.server.running():
 			draining = append(draining, p)
 			p.adopt()
+		default: // it has gone since we heard of it
+			k.forget(p)
 		}
 	}
 	if n := k.options.MaxDraining; n > 0 && len(draining) >= n {

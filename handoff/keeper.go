@@ -1,6 +1,7 @@
 package handoff
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -139,6 +140,13 @@ func (k *keeper) start() error {
 func (k *keeper) handle(e event) {
 	s, ok := next(k.state, e)
 	if !ok {
+		return
+	}
+	if s.do == commit && k.main.dead() {
+		// The manager has not followed it if it was dead by then; and if
+		// it has, it will find out. The previous server must not go, too.
+		k.failure = errors.New("server exited as soon as it was ready")
+		k.handle(hasFailed)
 		return
 	}
 	from := k.state

@@ -109,9 +109,6 @@ func (p *predecessor) close() {
 	p.server.close()
 }
 
-// tidy removes what is left of a generation that is gone, if its own keeper has not.
-func (p *predecessor) tidy() { removeCgroup(p.members.cgroup) }
-
 // appendTo adds the predecessor to a message. An orphan's drain timeout is what is
 // left of it.
 func (p *predecessor) appendTo(m *message) {

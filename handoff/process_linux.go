@@ -84,6 +84,14 @@ func (p process) running() bool {
 	return err != nil || n == 0
 }
 
+// dead reports whether the process has ended for systemd, which looks at the state
+// of its first thread (pidref_is_alive and pid_is_unwaited, src/basic): that is a
+// zombie a moment before the pidfd tells of the end of the last thread.
+func (p process) dead() bool {
+	st, err := readStat(p.pid)
+	return !p.running() || err == nil && st.state == 'Z'
+}
+
 // fate says how an exited process ended, as far as the kernel tells somebody who
 // is not its parent: since Linux 6.15 once the parent has waited for it
 // (PIDFD_INFO_EXIT), and before, as long as it has not, by /proc/PID/stat.

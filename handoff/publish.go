@@ -17,8 +17,8 @@ import (
 // manager has taken the main PID the old server must not be told to stop.
 func (l *launcher) publish() (err error) {
 	reached("ready heard")
-	if !l.main.running() {
-		return fmt.Errorf("server %s as soon as it was ready", l.main.fate())
+	if l.main.dead() {
+		return l.tooShort()
 	}
 	if l.options.PIDFile != "" {
 		if l.pidFile, err = pidfile.Write(l.options.PIDFile, l.main.pid); err != nil {
@@ -37,7 +37,15 @@ func (l *launcher) publish() (err error) {
 		say("generation %d: the manager has not confirmed the main PID: %v", l.Generation, err)
 	}
 	reached("confirmed")
+	if l.main.dead() { // perhaps it was when the manager looked, which then has not followed it
+		l.takeBack()
+		return l.tooShort()
+	}
 	return nil
+}
+
+func (l *launcher) tooShort() error {
+	return fmt.Errorf("server %s as soon as it was ready", l.main.fate())
 }
 
 // announce tells the manager the main PID, and in the same instant the keeper that

@@ -5,6 +5,7 @@ package handoff
 import (
 	"fmt"
 	"os"
+	"runtime"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -19,6 +20,8 @@ const faults = "/run/flipexec-faults/"
 // file gets our process ID as its extension, so that the test finds us. The
 // signal goes to this very thread: no step after this one is taken by another.
 func reached(step string) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	if os.Rename(faults+step, fmt.Sprintf("%s%s.%d", faults, step, os.Getpid())) == nil {
 		unix.Tgkill(os.Getpid(), unix.Gettid(), unix.SIGSTOP)
 	}

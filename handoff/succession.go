@@ -14,9 +14,13 @@ func (k *keeper) readPredecessor(p *predecessor) {
 	k.tellDone()
 }
 
-// forget lets go of a predecessor that is gone.
+// forget lets go of a predecessor that is gone, and removes what its keeper has left
+// behind if that was killed.
 func (k *keeper) forget(p *predecessor) {
-	p.tidy()
+	removeCgroup(p.members.cgroup)
+	if !k.private { // else its directory is another one, of which we do not know
+		clearNotifyPath(k.dir, p.generation)
+	}
 	p.close()
 	k.Older = slices.DeleteFunc(k.Older, func(o *predecessor) bool { return o == p })
 	if k.predecessor == p {

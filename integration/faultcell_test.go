@@ -67,6 +67,7 @@ func (r *faultRig) begin(t *testing.T) {
 	inRig(t, r.Rig, "systemctl kill -s CONT web 2>/dev/null; systemctl kill -s KILL web 2>/dev/null; systemctl stop web 2>/dev/null; systemctl reset-failed web 2>/dev/null; rm -rf "+faultFiles+"/* /run/*.sock; true")
 	install(t, r.Rig, faultUnit)
 	must(t, r.Rig, "start", "web")
+	r.settle(t) // the start is over for systemd before it is for the launcher
 }
 
 // A member is a process of the unit.

@@ -58,9 +58,7 @@ func (c faultCell) run(t *testing.T, r *faultRig) outcome {
 		done <- err
 	}()
 	at := r.awaitStep(t, c.step.name)
-	if c.step.name == "replaced told" {
-		rig.WaitFor(t, "the launcher has left", 10*time.Second, func() bool { return len(r.members(t)[launcher]) == 0 })
-	}
+	r.awaitOthers(t, c.step.name, first)
 	if c.fault == "systemctl stop" {
 		return c.stop(t, r, at, done)
 	}
@@ -121,6 +119,17 @@ func (c faultCell) startLoad(r *faultRig) *load.Generator {
 		return nil
 	}
 	return load.Start(load.Config{Dial: r.Dial, Network: "tcp", Addr: "127.0.0.1:80", Rate: 50, Timeout: 20 * time.Second})
+}
+
+// awaitOthers waits for what others do meanwhile, where the outcome depends on it.
+func (r *faultRig) awaitOthers(t *testing.T, step string, first int) {
+	t.Helper()
+	switch step {
+	case "announced":
+		rig.WaitFor(t, "systemd has taken the main PID", 10*time.Second, func() bool { return mainPID(t, r.Rig) != first })
+	case "replaced told":
+		rig.WaitFor(t, "the launcher has left", 10*time.Second, func() bool { return len(r.members(t)[launcher]) == 0 })
+	}
 }
 
 // find is a process by its name in the table, as the host numbers it.
