@@ -1,0 +1,128 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// A measure is what a long life must not let grow.
+type measure struct {
+	keeperFDs, serverFDs int
+	pss                  int // of the keeper, in kB
+	processes            int // of the whole rig
+	files                int // in the runtime directory
+	left                 int // of them by killed keepers
+}
+
+func (m measure) String() string {
+	return fmt.Sprintf("descriptors: keeper %d, server %d; keeper's PSS %d kB; processes in the rig: %d; files in the runtime directory: %d, and %d of killed keepers",
+		m.keeperFDs, m.serverFDs, m.pss, m.processes, m.files, m.left)
+}
+
+// moreMemory is by how many kB the PSS of two keepers may differ: they let go of what
+// they need no more at different points of a garbage collection.
+const moreMemory = 512
+
+func (m measure) compare(before measure) error {
+	if m.keeperFDs != before.keeperFDs || m.serverFDs != before.serverFDs || m.processes != before.processes || m.files != before.files {
+		return fmt.Errorf("not back to where it was: %v, was %v", m, before)
+	}
+	if m.pss > before.pss+moreMemory {
+		return fmt.Errorf("memory has grown: %v, was %v", m, before)
+	}
+	return nil
+}
+
+// measure reloads a few times, so that like is compared with like, and waits until
+// the keeper sleeps.
+func (s *soak) measure(ctx context.Context) (m measure, err error) {
+	for range 3 {
+		if _, err := s.rig.Systemctl("reload", "web"); err != nil {
+			return m, err
+		}
+		if err := s.settle(ctx); err != nil {
+			return m, err
+		}
+	}
+	now, err := s.look()
+	if err != nil {
+		return m, err
+	}
+	if err := s.checkInvariants(ctx, now); err != nil {
+		return m, err
+	}
+	if err := s.awaitSleep(ctx, now.keeper); err != nil {
+		return m, err
+	}
+	return s.count(now)
+}
+
+// awaitSleep waits until the keeper has used no processor time for a while.
+func (s *soak) awaitSleep(ctx context.Context, p process) error {
+	last, since := "", time.Now()
+	return await(ctx, "the keeper sleeps", 20*time.Second, func() bool {
+		used, err := os.ReadFile(p.path("schedstat"))
+		if err != nil || string(used) != last {
+			last, since = string(used), time.Now()
+		}
+		return time.Since(since) > time.Second
+	})
+}
+
+func (s *soak) count(now state) (m measure, err error) {
+	server, ok := find(s.processes(), func(p process) bool { return p.pid == now.main })
+	if !ok {
+		return m, fmt.Errorf("no process %d", now.main)
+	}
+	if m.keeperFDs, err = entries(now.keeper.path("fd")); err != nil {
+		return m, err
+	}
+	if m.serverFDs, err = entries(server.path("fd")); err != nil {
+		return m, err
+	}
+	if m.files, err = entries(s.rig.Path("/run/web")); err != nil {
+		return m, err
+	}
+	left, err := s.listRuntime(now.generation)
+	if err != nil {
+		return m, err
+	}
+	m.left = len(left)
+	m.files -= m.left
+	all, err := os.ReadDir(s.rig.Path("/proc"))
+	if err != nil {
+		return m, err
+	}
+	for _, e := range all {
+		if _, err := strconv.Atoi(e.Name()); err == nil {
+			m.processes++
+		}
+	}
+	m.pss, err = pss(now.keeper)
+	return m, err
+}
+
+func entries(dir string) (int, error) {
+	all, err := os.ReadDir(dir)
+	return len(all), err
+}
+
+// pss is the proportional set size, proc_pid_smaps(5).
+func pss(p process) (int, error) {
+	text, err := os.ReadFile(p.path("smaps_rollup"))
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(text)) {
+		if value, ok := strings.CutPrefix(line, "Pss:"); ok {
+			return strconv.Atoi(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(value), "kB")))
+		}
+	}
+	return 0, fmt.Errorf("%v: no PSS", p)
+}
