@@ -43,15 +43,17 @@ func (s *soak) look() (state, error) {
 }
 
 // settle waits until the unit is active with one server, at most one keeper and
-// nothing else: invariant I3.
+// nothing else: invariant I3. The server may not be the main process yet where that
+// has just died.
 func (s *soak) settle(ctx context.Context) error {
 	return await(ctx, "the unit settles with one generation", settleTime, func() bool {
 		all := s.processes()
+		server, _ := find(all, func(p process) bool { return p.part == aServer })
 		if count(all, aServer) != 1 || count(all, aKeeper) > 1 || count(all, aLauncher, aStage, aStranger) > 0 {
 			return false
 		}
-		p := s.rig.Show("web.service", "ActiveState", "SubState", "Job")
-		return p["ActiveState"] == "active" && p["SubState"] == "running" && p["Job"] == ""
+		p := s.rig.Show("web.service", "ActiveState", "SubState", "Job", "MainPID")
+		return p["ActiveState"] == "active" && p["SubState"] == "running" && p["Job"] == "" && p["MainPID"] == strconv.Itoa(server.pid)
 	})
 }
 
@@ -69,9 +71,17 @@ func (s *soak) checkInvariants(ctx context.Context, now state) error {
 		}
 	}
 	delete(s.ownKills, now.generation) // of an earlier try
+	return s.awaitRest(ctx, now)
+}
+
+// awaitRest waits for the last that a keeper does after a handoff.
+func (s *soak) awaitRest(ctx context.Context, now state) error {
 	var strange error
-	err := await(ctx, "the runtime directory is as it should be", 2*time.Second, func() bool {
+	err := await(ctx, "the keeper has done everything", 3*time.Second, func() bool {
 		_, strange = s.listRuntime(now.generation)
+		if files := now.keeper.descriptors(); strange == nil && len(files) != len(s.idle) && s.idle != nil {
+			strange = fmt.Errorf("descriptors of the keeper: got %q, want as many as %q", files, s.idle)
+		}
 		return strange == nil
 	})
 	return errors.Join(err, strange)

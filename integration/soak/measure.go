@@ -13,16 +13,16 @@ import (
 
 // A measure is what a long life must not let grow.
 type measure struct {
-	keeperFDs, serverFDs int
-	pss                  int // of the keeper, in kB
-	processes            int // of the whole rig
-	files                int // in the runtime directory
-	left                 int // of them by killed keepers
+	keeperFiles, serverFiles []string // descriptors
+	pss                      int      // of the keeper, in kB
+	processes                int      // of the whole rig
+	files                    int      // in the runtime directory
+	left                     int      // more of them, by killed keepers
 }
 
 func (m measure) String() string {
 	return fmt.Sprintf("descriptors: keeper %d, server %d; keeper's PSS %d kB; processes in the rig: %d; files in the runtime directory: %d, and %d of killed keepers",
-		m.keeperFDs, m.serverFDs, m.pss, m.processes, m.files, m.left)
+		len(m.keeperFiles), len(m.serverFiles), m.pss, m.processes, m.files, m.left)
 }
 
 // moreMemory is by how many kB the PSS of two keepers may differ: they let go of what
@@ -30,7 +30,7 @@ func (m measure) String() string {
 const moreMemory = 512
 
 func (m measure) compare(before measure) error {
-	if m.keeperFDs != before.keeperFDs || m.serverFDs != before.serverFDs || m.processes != before.processes || m.files != before.files {
+	if len(m.keeperFiles) != len(before.keeperFiles) || len(m.serverFiles) != len(before.serverFiles) || m.processes != before.processes || m.files != before.files {
 		return fmt.Errorf("not back to where it was: %v, was %v", m, before)
 	}
 	if m.pss > before.pss+moreMemory {
@@ -80,13 +80,9 @@ func (s *soak) count(now state) (m measure, err error) {
 	if !ok {
 		return m, fmt.Errorf("no process %d", now.main)
 	}
-	if m.keeperFDs, err = entries(now.keeper.path("fd")); err != nil {
-		return m, err
-	}
-	if m.serverFDs, err = entries(server.path("fd")); err != nil {
-		return m, err
-	}
-	if m.files, err = entries(s.rig.Path("/run/web")); err != nil {
+	m.keeperFiles, m.serverFiles = now.keeper.descriptors(), server.descriptors()
+	files, err := os.ReadDir(s.rig.Path("/run/web"))
+	if err != nil {
 		return m, err
 	}
 	left, err := s.listRuntime(now.generation)
@@ -94,7 +90,7 @@ func (s *soak) count(now state) (m measure, err error) {
 		return m, err
 	}
 	m.left = len(left)
-	m.files -= m.left
+	m.files = len(files) - m.left
 	all, err := os.ReadDir(s.rig.Path("/proc"))
 	if err != nil {
 		return m, err
@@ -106,11 +102,6 @@ func (s *soak) count(now state) (m measure, err error) {
 	}
 	m.pss, err = pss(now.keeper)
 	return m, err
-}
-
-func entries(dir string) (int, error) {
-	all, err := os.ReadDir(dir)
-	return len(all), err
 }
 
 // pss is the proportional set size, proc_pid_smaps(5).

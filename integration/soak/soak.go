@@ -18,6 +18,7 @@ type soak struct {
 	config
 	rig      *rig.Rig
 	steps    []string
+	idle     []string     // descriptors of a keeper when nothing is under way
 	ownKills map[int]bool // generations whose keeper was killed, in this run of the unit
 	traffic  *traffic
 	report   *report
@@ -32,6 +33,7 @@ func (s *soak) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	s.idle = before.keeperFiles
 	fmt.Printf("seed %d, from handoff %d; %d steps: %s\nat first: %v\n", s.seed, s.from, len(s.steps), strings.Join(s.steps, ", "), before)
 	defer func() { fmt.Print(s.report) }()
 	begin := time.Now()
