@@ -5,7 +5,7 @@ TAGS = urfave_cli_no_docs
 GO_BUILD = CGO_ENABLED=0 go build -trimpath -tags $(TAGS)
 VERSION =
 
-.PHONY: all flipexec demo test deps bench clean
+.PHONY: all flipexec demo test deps bench soak clean
 
 all: flipexec
 
@@ -28,6 +28,12 @@ deps:
 
 bench: deps
 	go test -run '^$$' -bench . ./integration
+
+# A thousand handoffs, half of them with a fault, under load for half an hour.
+# SOAK='-seed N' does what a printed seed did; go run ./integration/soak -help.
+SOAK =
+soak: deps
+	go run ./integration/soak $(SOAK)
 
 clean:
 	rm -f $(BINARY)

@@ -25,8 +25,8 @@ func (m measure) String() string {
 		len(m.keeperFiles), len(m.serverFiles), m.pss, m.processes, m.files, m.left)
 }
 
-// moreMemory is by how many kB the PSS of two keepers may differ: they let go of what
-// they need no more at different points of a garbage collection.
+// moreMemory is by how many kB the PSS of two keepers may differ. A keeper that has
+// not let go of its program's pages holds more than twice as much.
 const moreMemory = 512
 
 func (m measure) compare(before measure) error {
