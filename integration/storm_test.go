@@ -21,19 +21,19 @@ import (
 // storm is how many reloads come at once.
 const storm = 50
 
-// An outcome is how a command ended.
-type outcome struct {
+// An ending is that of a command.
+type ending struct {
 	status int
 	said   string
 }
 
 // atOnce runs as many commands as a storm has, all at the same time. A command
 // without an exit status, which so has not ended by itself, fails the test.
-func atOnce(t *testing.T, r *rig.Rig, env []string, argv ...string) []outcome {
+func atOnce(t *testing.T, r *rig.Rig, env []string, argv ...string) []ending {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	all := make([]outcome, storm)
+	all := make([]ending, storm)
 	var commands sync.WaitGroup
 	for i := range all {
 		commands.Go(func() {
@@ -45,16 +45,16 @@ func atOnce(t *testing.T, r *rig.Rig, env []string, argv ...string) []outcome {
 				t.Errorf("%q: no exit status: %v", argv, err)
 				return
 			}
-			all[i] = outcome{cmd.ProcessState.ExitCode(), string(out)}
+			all[i] = ending{cmd.ProcessState.ExitCode(), string(out)}
 		})
 	}
 	commands.Wait()
 	return all
 }
 
-// checkAll finds the same end in every outcome: the status, and if something is
+// checkAll finds the same in every ending: the status, and if something is
 // wanted, one line with it and nothing else.
-func checkAll(t *testing.T, all []outcome, status int, want string) {
+func checkAll(t *testing.T, all []ending, status int, want string) {
 	t.Helper()
 	for i, o := range all {
 		if o.status != status {

@@ -148,38 +148,16 @@ func find(all []process, is func(process) bool) (process, bool) {
 	return process{}, false
 }
 
-// descriptors lists what the process has open. A process that is held twice, as the
-// server is by a keeper that has replaced another, is listed once.
+// descriptors lists what the process has open.
 func (p process) descriptors() (files []string) {
 	all, err := os.ReadDir(p.path("fd"))
 	if err != nil {
 		return nil
 	}
 	for _, e := range all {
-		file, err := os.Readlink(p.path("fd/" + e.Name()))
-		if err != nil {
-			continue
-		}
-		if file == "anon_inode:[pidfd]" {
-			file = "process" + p.fdinfo(e.Name(), "Pid:")
-		}
-		if !strings.HasPrefix(file, "process") || !slices.Contains(files, file) {
+		if file, err := os.Readlink(p.path("fd/" + e.Name())); err == nil {
 			files = append(files, file)
 		}
 	}
 	return files
-}
-
-// fdinfo is a value of /proc/PID/fdinfo/FD, proc_pid_fdinfo(5).
-func (p process) fdinfo(fd, key string) string {
-	text, err := os.ReadFile(p.path("fdinfo/" + fd))
-	if err != nil {
-		return ""
-	}
-	for line := range strings.Lines(string(text)) {
-		if value, ok := strings.CutPrefix(line, key); ok {
-			return " " + strings.TrimSpace(value)
-		}
-	}
-	return ""
 }
