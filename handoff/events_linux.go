@@ -27,7 +27,7 @@ func (k *keeper) sources() []source {
 	if k.stageFD >= 0 {
 		add(k.stageFD, k.readStage)
 	}
-	if k.notifyPath != nil && !k.flooded {
+	if k.notifyPath != nil && !k.heard {
 		add(k.notifyPath.socket.FD(), k.receiveNotifications)
 	}
 	if k.main.pid != 0 && !k.exited {
@@ -58,7 +58,7 @@ func (k *keeper) sources() []source {
 	if k.answers() && k.deafUntil.IsZero() {
 		addOpen(k.Control.FD, k.acceptPeer)
 	}
-	if k.notifyPath != nil && k.flooded {
+	if k.notifyPath != nil && k.heard {
 		addOpen(k.notifyPath.socket.FD(), k.receiveNotifications)
 	}
 	return s
@@ -81,7 +81,7 @@ func (k *keeper) await() {
 		return
 	}
 	now := time.Now()
-	k.flooded = false // whoever is served now, the next turn is the server's again
+	k.heard = false // whoever is served now, the next turn is the server's again
 	for i, s := range sources {
 		if fds[i].Revents != 0 && !(s.open && k.late(now)) {
 			s.ready()
@@ -150,6 +150,7 @@ func (k *keeper) readStage() {
 // mainExited waits with the news while a successor is being started: it may take
 // the sockets over, and then they are not ours to unlink.
 func (k *keeper) mainExited() {
+	k.hear(maxQueue) // what it said before
 	k.exited = true
 	if k.state != current || k.successor == nil {
 		k.handle(hasExited)
@@ -163,7 +164,7 @@ func (k *keeper) readLauncher() {
 	case err != nil:
 		// Its note came before its end, though perhaps after the
 		// poll(2) that showed us only this.
-		k.receiveNotifications()
+		k.hear(maxQueue)
 		k.partFromLauncher()
 		k.handle(isAbandoned)
 		if k.undo {

@@ -44,7 +44,7 @@ type keeper struct {
 	complaints      complaints
 
 	notifyPath *notifyPath
-	flooded    bool      // more waits there than may be handled in one go
+	heard      bool      // it has had its turn
 	main       process   // the server, or what it named with MAINPID=
 	exited     bool      // main has
 	rest       []process // what main left behind
@@ -65,8 +65,6 @@ func (k *keeper) run() {
 		err = k.start()
 	}
 	k.keepSpare()
-	// Signals that are sent to every process of the unit, by a stop or by
-	// systemctl kill, mean the server; the keeper leaves when that has left.
 	// Not before the stage is started, which would inherit it.
 	signal.Ignore()
 	if err != nil {

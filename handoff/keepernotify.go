@@ -20,8 +20,12 @@ const (
 )
 
 // receiveNotifications takes what waits on the notify socket, or as much of it as is
-// fair.
-func (k *keeper) receiveNotifications() { k.flooded = k.hear(maxTurn) }
+// fair: in the next turn everybody else comes first. Strangers need not fill the
+// queue to be always there.
+func (k *keeper) receiveNotifications() {
+	k.hear(maxTurn)
+	k.heard = true
+}
 
 // receiveLast takes what came before the notify path led elsewhere.
 func (k *keeper) receiveLast() {
@@ -29,12 +33,12 @@ func (k *keeper) receiveLast() {
 	k.hear(maxQueue)
 }
 
-// hear takes up to so many messages and reports whether more may wait.
-func (k *keeper) hear(most int) (more bool) {
+// hear takes up to so many messages.
+func (k *keeper) hear(most int) {
 	for range most {
 		d, err := k.notifyPath.socket.Receive()
 		if errors.Is(err, notify.ErrEmpty) {
-			return false
+			return
 		}
 		if err != nil {
 			k.complain("datagram", "notify socket: %.200s", err) // has some of what was sent
@@ -43,11 +47,10 @@ func (k *keeper) hear(most int) (more bool) {
 			continue // that was one message
 		}
 		if err != nil {
-			return false
+			return
 		}
 		k.note(d)
 	}
-	return true
 }
 
 // note weighs one message. Before the generation is current, its server speaks to

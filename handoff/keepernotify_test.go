@@ -43,13 +43,13 @@ func TestStrangersWaitWhileOthersAreServed(t *testing.T) {
 	k, _ := addressee(t)
 	k.deadline = time.Now()
 	k.await() // what was said before the deadline counts
-	if k.state != starting || !k.flooded {
-		t.Fatalf("generation is %v, flooded %v", k.state, k.flooded)
+	if k.state != starting || !k.heard {
+		t.Fatalf("generation is %v, heard %v", k.state, k.heard)
 	}
 	if k.await(); k.state != gone {
 		t.Errorf("generation is still %v", k.state)
 	}
-	if k.flooded {
+	if k.heard {
 		t.Error("the next turn is still not the server's")
 	}
 	if _, err := k.notifyPath.socket.Receive(); err != nil {
@@ -76,17 +76,17 @@ func TestServerIsHeardBeforeItsExit(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer k.notifyPath.remove()
-	for _, k.flooded = range []bool{false, true} {
+	for _, k.heard = range []bool{false, true} {
 		var order []int
 		for _, s := range k.sources() {
 			order = append(order, s.fd)
 		}
 		want := []int{k.notifyPath.socket.FD(), k.main.fd}
-		if k.flooded {
+		if k.heard {
 			slices.Reverse(want)
 		}
 		if !slices.Equal(order, want) {
-			t.Errorf("flooded %v: got the order %v, want %v", k.flooded, order, want)
+			t.Errorf("heard %v: got the order %v, want %v", k.heard, order, want)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package handoff
 import (
 	"fmt"
 	"os"
+	"os/signal"
 
 	"golang.org/x/sys/unix"
 )
@@ -33,6 +34,7 @@ func init() {
 // runKeeper reads what the launcher sends and looks after the generation until it
 // is gone.
 func runKeeper() error {
+	shield()
 	unix.CloseOnExec(keeperFD)
 	os.WriteFile("/proc/self/comm", []byte("flipexec"), 0) // best effort: or ps(1) calls it "exe"
 	c, err := newChannel(keeperFD)
@@ -61,6 +63,21 @@ func runKeeper() error {
 	}
 	k.run()
 	return nil
+}
+
+// shield keeps signals away that are sent to every process of the unit, by a stop or
+// by systemctl kill: they mean the server, and the keeper leaves when that has left.
+// They are caught at first, because what is ignored would be inherited by the stage.
+// (What we were started with ignored, of which the runtime shows SIGHUP and SIGINT
+// only, stays so.)
+func shield() {
+	var caught []os.Signal
+	for sig := unix.Signal(1); sig <= 64; sig++ {
+		if !signal.Ignored(sig) {
+			caught = append(caught, sig)
+		}
+	}
+	signal.Notify(make(chan os.Signal, 1), caught...)
 }
 
 // take reads the rest of what the launcher sends.

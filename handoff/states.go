@@ -96,6 +96,7 @@ var transitions = map[state]map[event]step{
 	},
 	publishing: {
 		isAnnounced: {announced, awaitLauncher},
+		isPublished: {current, commit}, // the note waits behind what strangers sent
 		isTimedOut:  {publishing, endLauncher},
 		hasFailed:   {failed, stopFailed},
 		hasExited:   {failed, killFailed},

@@ -29,11 +29,10 @@ var ignored = map[state]map[event]string{
 		isCrowded:   "only what drains can make room",
 	},
 	publishing: {
-		isReady:     "was said already",
-		isPublished: "the launcher announces first",
-		isReplaced:  "only a current generation has a successor",
-		isEmpty:     "is asked only of what drains or failed",
-		isCrowded:   "only what drains can make room",
+		isReady:    "was said already",
+		isReplaced: "only a current generation has a successor",
+		isEmpty:    "is asked only of what drains or failed",
+		isCrowded:  "only what drains can make room",
 	},
 	announced: {
 		isReady:     "was said already",
@@ -105,6 +104,7 @@ on probation timed out  → publishing
 publishing   failed     → failed
 publishing   exited     → failed
 publishing   announced  → announced
+publishing   published  → current
 publishing   aborted    → failed
 publishing   abandoned  → failed
 publishing   timed out  → publishing

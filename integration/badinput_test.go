@@ -76,6 +76,7 @@ func (c badStart) unit(name string) string {
 // TestBadStartIsRefusedByName: what is wrong is found before the server runs, and
 // said in one line: invariant I10.
 func TestBadStartIsRefusedByName(t *testing.T) {
+	t.Parallel()
 	r := boot(t, "host")
 	stays := obstacles(t, r)
 	for i, c := range badStarts {
@@ -149,6 +150,7 @@ func obstacles(t *testing.T, r *rig.Rig) (stays func(t *testing.T)) {
 
 // TestStaleSocketIsReplaced: the path of a server that was killed.
 func TestStaleSocketIsReplaced(t *testing.T) {
+	t.Parallel()
 	r := boot(t, "host")
 	stale, err := net.ListenUnix("unix", &net.UnixAddr{Name: r.Path("/srv/stale"), Net: "unix"})
 	if err != nil {

@@ -47,6 +47,7 @@ var badReloads = []badReload{
 // TestBadReloadChangesNothing: a reload that cannot work is refused by name, and
 // server, main PID, PID file, paths and sockets are as before: invariants I2 and I10.
 func TestBadReloadChangesNothing(t *testing.T) {
+	t.Parallel()
 	r := boot(t, "host")
 	stays := obstacles(t, r)
 	install(t, r, unitText(goServer))
@@ -128,6 +129,7 @@ func checkByHand(t *testing.T, r *rig.Rig, env []string, status int, want string
 // TestReloadOfAPlainServerSaysThatNothingIsRunning: the unit was started without
 // flipexec.
 func TestReloadOfAPlainServerSaysThatNothingIsRunning(t *testing.T) {
+	t.Parallel()
 	r := boot(t, "host")
 	for _, directory := range []string{"RuntimeDirectory=web", ""} {
 		install(t, r, "[Service]\nExecStart=/bin/sleep infinity\nNotifyAccess=exec\nExecReload=/opt/flipexec/flipexec reload\n"+directory+"\n")

@@ -37,6 +37,7 @@ func limit(t *testing.T, r *rig.Rig, keeper, most int) {
 // TestReloadOfAKeeperWithoutDescriptors: it has one in reserve, and a handoff needs no
 // other.
 func TestReloadOfAKeeperWithoutDescriptors(t *testing.T) {
+	t.Parallel()
 	r := boot(t, "host")
 	install(t, r, unitText(goServer))
 	must(t, r, "start", "web")
@@ -63,6 +64,7 @@ func TestReloadOfAKeeperWithoutDescriptors(t *testing.T) {
 // a peer waits. The keeper neither spins nor fills the journal, and the next reload
 // finds it as it was.
 func TestKeeperThatCannotAcceptSleeps(t *testing.T) {
+	t.Parallel()
 	r := boot(t, "host")
 	install(t, r, unitText(goServer))
 	must(t, r, "start", "web")

@@ -32,6 +32,7 @@ func busy(t *testing.T, r *rig.Rig) {
 // TestNoMoreThanMaxDrainingGenerationsDrain: at the limit the oldest is ended, when
 // the new one is current and not before.
 func TestNoMoreThanMaxDrainingGenerationsDrain(t *testing.T) {
+	t.Parallel()
 	r := boot(t, "host")
 	install(t, r, strings.Replace(unitText(goServer), "--pid-file", "--max-draining=2 --drain-timeout=0 --pid-file", 1))
 	must(t, r, "start", "web")
@@ -76,6 +77,7 @@ func TestNoMoreThanMaxDrainingGenerationsDrain(t *testing.T) {
 // TestProbationLetsBothServe: the reload waits, the status says why, and a new
 // server that dies meanwhile is a failed handoff.
 func TestProbationLetsBothServe(t *testing.T) {
+	t.Parallel()
 	r := boot(t, "host")
 	install(t, r, strings.Replace(unitText(goServer), "--pid-file", "--probation=2s --pid-file", 1))
 	must(t, r, "start", "web") // there is nothing to compare the first one with

@@ -36,6 +36,7 @@ func kill(t *testing.T, r *rig.Rig, signal, pattern string) {
 // TestServerThatDiesAtItsReadinessIsNotFollowed: the new server says READY=1 and is
 // dead before anybody has looked. systemd must be left with the previous one.
 func TestServerThatDiesAtItsReadinessIsNotFollowed(t *testing.T) {
+	t.Parallel()
 	r := boot(t, "host")
 	install(t, r, unitText(goServer))
 	must(t, r, "start", "web")
@@ -67,6 +68,7 @@ func TestServerThatDiesAtItsReadinessIsNotFollowed(t *testing.T) {
 // of the unit, and another unit, which know the path and pretend to have been started
 // with it, are not heard.
 func TestNotifySocketBelievesOnlyItsGeneration(t *testing.T) {
+	t.Parallel()
 	r := boot(t, "host")
 	install(t, r, unitText(goServer))
 	must(t, r, "start", "web")
@@ -93,6 +95,7 @@ func TestNotifySocketBelievesOnlyItsGeneration(t *testing.T) {
 // TestReloadWithoutKeeperSaysSo: the server of a dead keeper serves on, and the
 // next reload says what is the matter.
 func TestReloadWithoutKeeperSaysSo(t *testing.T) {
+	t.Parallel()
 	for name, text := range map[string]string{
 		"control socket at a path": unitText(goServer),
 		"at an abstract name":      strings.NewReplacer("RuntimeDirectory=web\n", "", " --pid-file=/run/web/web.pid", "").Replace(unitText(goServer)),

@@ -26,6 +26,13 @@ type faultCell struct {
 
 func (c faultCell) name() string { return c.step.name + "/" + c.victim + "/" + c.fault }
 
+// position is the place of a step in a handoff.
+func position(step string) int {
+	return slices.IndexFunc(faultSteps, func(s faultStep) bool { return s.name == step })
+}
+
+func (c faultCell) position() int { return position(c.step.name) }
+
 // outcome is what FAULTS.md says of a cell.
 type outcome struct{ reload, serves, main, file, paths, processes, descriptors, next string }
 
@@ -93,8 +100,7 @@ func (c faultCell) run(t *testing.T, r *faultRig) outcome {
 // manager has been told, forward from then on, and no reload that lies.
 func (c faultCell) check(t *testing.T, o outcome) {
 	t.Helper()
-	told := slices.IndexFunc(faultSteps, func(s faultStep) bool { return s.name == "announced" })
-	forward := slices.IndexFunc(faultSteps, func(s faultStep) bool { return s.name == c.step.name }) >= told
+	forward := c.position() >= position("announced")
 	want := map[bool]string{false: "1 or 2", true: "2"}[forward]
 	switch {
 	case c.victim == launcher && c.obstacle == nil && !forward:
@@ -158,6 +164,7 @@ func (r *faultRig) find(t *testing.T, name string, server, keeper int) int {
 // strike lets the fault happen, and waits until it has.
 func (c faultCell) strike(t *testing.T, r *faultRig, victim int) {
 	t.Helper()
+	struck, _ := readMember(victim)
 	switch {
 	case c.obstacle != nil:
 		c.obstacle.do(t, r, victim)
@@ -168,6 +175,10 @@ func (c faultCell) strike(t *testing.T, r *faultRig, victim int) {
 		signalHost(t, victim, unix.SIGSTOP)
 	}
 	rig.WaitFor(t, c.fault+" has come into effect", 10*time.Second, func() bool { return stopped(victim) })
+	told := c.position() >= position("announced")
+	if c.fault == "KILL" && (c.victim == oldServer && !told || c.victim == newServer && told) {
+		rig.WaitFor(t, "systemd has noticed", 10*time.Second, func() bool { return mainPID(t, r.Rig) != struck.pid })
+	}
 }
 
 func (c faultCell) awaitReload(t *testing.T, done chan error) string {

@@ -3,7 +3,6 @@
 package integration
 
 import (
-	"flag"
 	"fmt"
 	"os"
 	"regexp"
@@ -87,18 +86,13 @@ func TestEveryStepOfTheCodeIsARow(t *testing.T) {
 	}
 }
 
-// faultRigs bounds the rigs that run at once. Most cells wait, for deadlines.
-const faultRigs = 6
-
 // TestFaults is invariants I2, I3, I4 and I6 at every step of a handoff and for
 // every process that is alive in it. It writes FAULTS.md, and fails if the file in
 // the repository says something else (FLIPEXEC_UPDATE=1 replaces it).
 func TestFaults(t *testing.T) {
-	if err := flag.Set("test.parallel", fmt.Sprint(faultRigs)); err != nil {
-		t.Fatal(err)
-	}
-	pool := make(chan *faultRig, faultRigs)
-	for range faultRigs {
+	t.Parallel()
+	pool := make(chan *faultRig, rigs)
+	for range rigs {
 		pool <- nil
 	}
 	report := faultReport{rows: map[string]string{}}

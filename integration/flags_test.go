@@ -19,6 +19,7 @@ import (
 // TestSocketFlagsNeverChange: the flags of the open file description are those of
 // every generation. The server does not touch them, as a Go server would.
 func TestSocketFlagsNeverChange(t *testing.T) {
+	t.Parallel()
 	const server = `/bin/sh -c 'test -z "$BROKEN" || exit 3; systemd-notify --ready; exec sleep 1000'`
 	for _, c := range []struct {
 		name, listen string

@@ -6,6 +6,7 @@ package integration
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"net/http"
@@ -24,7 +25,16 @@ import (
 // it at /opt/flipexec, and the servers' sources at /opt/servers.
 var programs string
 
+// rigs bounds the rigs that run at once. Most tests wait most of the time, so that
+// there are more of them than processors.
+const rigs = 6
+
 func TestMain(m *testing.M) {
+	flag.Parse()
+	if err := flag.Set("test.parallel", strconv.Itoa(rigs)); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 	os.Exit(run(m))
 }
 

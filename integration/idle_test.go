@@ -19,6 +19,7 @@ const idleTime = 10 * time.Second
 // TestIdleKeeperNeverWakes: whatever the server does, nothing of it passes the
 // keeper.
 func TestIdleKeeperNeverWakes(t *testing.T) {
+	t.Parallel()
 	r := boot(t, "host")
 	install(t, r, unitText(goServer))
 	must(t, r, "start", "web")

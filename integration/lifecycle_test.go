@@ -24,6 +24,7 @@ func writeFile(t testing.TB, r *rig.Rig, path, text string) {
 // TestStopGivesTheServerItsTime and its exit status is what systemd shows:
 // invariant I5, at the first generation and at a later one.
 func TestStopGivesTheServerItsTime(t *testing.T) {
+	t.Parallel()
 	for _, handoffs := range []int{0, 2} {
 		t.Run(fmt.Sprintf("after %d reloads", handoffs), func(t *testing.T) {
 			r := boot(t, "host")
@@ -49,6 +50,7 @@ func TestStopGivesTheServerItsTime(t *testing.T) {
 // TestStopLetsARequestFinish: each server, at a later generation, has the two seconds
 // that a request still takes.
 func TestStopLetsARequestFinish(t *testing.T) {
+	t.Parallel()
 	for _, s := range servers {
 		t.Run(s.name, func(t *testing.T) {
 			r := boot(t, "host")
@@ -90,6 +92,7 @@ func unread(t *testing.T, r *rig.Rig) int {
 }
 
 func TestExitStatusIsServers(t *testing.T) {
+	t.Parallel()
 	for _, handoffs := range []int{0, 1} {
 		t.Run(fmt.Sprintf("after %d reloads", handoffs), func(t *testing.T) {
 			r := boot(t, "host")
@@ -111,6 +114,7 @@ func TestExitStatusIsServers(t *testing.T) {
 // TestCrashIsRestarted: the manager sees the crash of a later generation's server
 // as it would without flipexec, and the next start finds nothing in its way.
 func TestCrashIsRestarted(t *testing.T) {
+	t.Parallel()
 	for _, s := range servers {
 		t.Run(s.name, func(t *testing.T) {
 			r := boot(t, "host")
@@ -134,6 +138,7 @@ func TestCrashIsRestarted(t *testing.T) {
 
 // TestDrainEndsAtItsTimeout: invariant I3, for a server that does not want to stop.
 func TestDrainEndsAtItsTimeout(t *testing.T) {
+	t.Parallel()
 	r := boot(t, "host")
 	// The server ignores TERM, and so does a process that has left its
 	// process group.
@@ -151,6 +156,7 @@ func TestDrainEndsAtItsTimeout(t *testing.T) {
 
 // TestDrainWaitsForWorkers: what the server's main process left behind may finish.
 func TestDrainWaitsForWorkers(t *testing.T) {
+	t.Parallel()
 	r := boot(t, "host")
 	command := `/bin/sh -c '(trap "" TERM; sleep 2; echo worker of $FLIPEXEC_GENERATION has finished) & systemd-notify --ready; exec sleep 1000'`
 	install(t, r, unitText(command))
@@ -163,6 +169,7 @@ func TestDrainWaitsForWorkers(t *testing.T) {
 }
 
 func TestWatchdogIsKeptOverHandoffs(t *testing.T) {
+	t.Parallel()
 	r := boot(t, "host")
 	install(t, r, unitText(goServer, "WatchdogSec=3"))
 	must(t, r, "start", "web")
@@ -187,6 +194,7 @@ func TestWatchdogIsKeptOverHandoffs(t *testing.T) {
 
 // TestServerThatForksIsFollowed: MAINPID= of the server is honoured.
 func TestServerThatForksIsFollowed(t *testing.T) {
+	t.Parallel()
 	r := boot(t, "host")
 	command := `/bin/sh -c 'setsid sh -c "systemd-notify MAINPID=\\$\\$ READY=1; exec sleep 1000" & wait'`
 	install(t, r, unitText(command))
@@ -208,6 +216,7 @@ func TestServerThatForksIsFollowed(t *testing.T) {
 
 // TestSandboxedUnit: the profile of a hardened service of an unprivileged user.
 func TestSandboxedUnit(t *testing.T) {
+	t.Parallel()
 	r := boot(t, "host")
 	install(t, r, unitText(goServer, strings.Split(sandbox, "\n")...))
 	must(t, r, "start", "web")
@@ -255,6 +264,7 @@ UMask=0077`
 // TestOwnDeadlineComesFirst: systemd's start timeout, which is shorter than ours,
 // does not cut a start or a reload off, and the server can ask for more time.
 func TestOwnDeadlineComesFirst(t *testing.T) {
+	t.Parallel()
 	for name, unit := range map[string]string{
 		"slow server":      unitText(goServer, "TimeoutStartSec=1s", "Environment=GOHTTP_START_DELAY=3s"),
 		"server that asks": unitText(`/bin/sh -c 'systemd-notify EXTEND_TIMEOUT_USEC=9000000; sleep 3; systemd-notify --ready; exec sleep 1000'`, "TimeoutStartSec=1s", "Environment=FLIPEXEC_READY_TIMEOUT=1s"),

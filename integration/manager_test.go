@@ -10,6 +10,7 @@ import (
 
 // TestUserManager: the same under systemd --user, without any privilege.
 func TestUserManager(t *testing.T) {
+	t.Parallel()
 	r := boot(t, "host")
 	must(t, r, "start", "user@1000")
 	inRig(t, r, "mkdir -p /etc/systemd/user")
@@ -52,6 +53,7 @@ func TestUserManager(t *testing.T) {
 // TestDelegatedUnit: with Delegate= systemd runs a reload in a cgroup of its own,
 // below the unit's.
 func TestDelegatedUnit(t *testing.T) {
+	t.Parallel()
 	for name, more := range map[string][]string{
 		"with a runtime directory": {"Delegate=yes"},
 		"with an abstract name":    {"Delegate=yes", "RuntimeDirectory="},

@@ -24,6 +24,7 @@ func floodNotifySocket(t *testing.T, r *rig.Rig) {
 // the journal stays readable. Once the generation is current nobody has a say there,
 // and the keeper is not even woken.
 func TestFloodOfNotificationsDoesNotDrownTheServer(t *testing.T) {
+	t.Parallel()
 	buildPeer(t)
 	r := boot(t, "host")
 	install(t, r, unitText(goServer))
@@ -45,6 +46,7 @@ func TestFloodOfNotificationsDoesNotDrownTheServer(t *testing.T) {
 // TestFloodOfNotificationsDoesNotExtendTheStart: a server that is never ready fails in
 // its time.
 func TestFloodOfNotificationsDoesNotExtendTheStart(t *testing.T) {
+	t.Parallel()
 	buildPeer(t)
 	r := boot(t, "host")
 	install(t, r, unitText(goServer))

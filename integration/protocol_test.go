@@ -35,6 +35,7 @@ var protocol = []struct {
 // TestProtocol runs every row on every version and writes the table to the file
 // that $FLIPEXEC_MATRIX names.
 func TestProtocol(t *testing.T) {
+	t.Parallel()
 	var m matrix
 	t.Cleanup(func() {
 		t.Logf("\n%v", &m)

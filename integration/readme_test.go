@@ -37,6 +37,7 @@ func readmeUnit(t *testing.T) string {
 
 // TestReadmeUnitWorks: the unit file, copied as it is.
 func TestReadmeUnitWorks(t *testing.T) {
+	t.Parallel()
 	r := boot(t, "host")
 	inRig(t, r, "cp /opt/flipexec/flipexec /usr/bin/flipexec && cp /opt/flipexec/gohttp /usr/bin/server")
 	install(t, r, readmeUnit(t))

@@ -26,6 +26,7 @@ const reloads = 20
 // TestReloadKeepsEveryConnection: invariants I1, I3 and I4, at every one of many
 // handoffs under load.
 func TestReloadKeepsEveryConnection(t *testing.T) {
+	t.Parallel()
 	for _, s := range servers {
 		t.Run(s.name, func(t *testing.T) {
 			r := boot(t, "host")
@@ -106,6 +107,7 @@ func (l traffic) stop(t testing.TB) {
 // TestFailedReloadKeepsOldGeneration: invariant I2, for each way in which a new
 // generation can fail before it is ready.
 func TestFailedReloadKeepsOldGeneration(t *testing.T) {
+	t.Parallel()
 	cases := []struct {
 		name, environment, reload, reason string
 	}{
@@ -170,6 +172,7 @@ func world(t *testing.T, r *rig.Rig) string {
 }
 
 func TestReloadAppliesTheEditedUnit(t *testing.T) {
+	t.Parallel()
 	r := boot(t, "host")
 	text := unitText(goServer, "EnvironmentFile=/etc/web.env", "LimitNOFILE=2000:3000", "WorkingDirectory=/run")
 	writeFile(t, r, "/etc/web.env", "COLOUR=green\n")
@@ -198,6 +201,7 @@ func TestReloadAppliesTheEditedUnit(t *testing.T) {
 
 // TestReloadTakesTheProgramOnDisk: a new server, and a new flipexec with it.
 func TestReloadTakesTheProgramOnDisk(t *testing.T) {
+	t.Parallel()
 	r := boot(t, "host")
 	inRig(t, r, "mkdir /opt/disk && cp -r /opt/flipexec/* /opt/disk")
 	install(t, r, strings.ReplaceAll(unitText(goServer), "/opt/flipexec", "/opt/disk"))

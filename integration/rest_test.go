@@ -61,6 +61,17 @@ func settle(t *testing.T, r *rig.Rig, generation int) {
 	})
 }
 
+// awaitWorld waits until what is left of the unit is what was there before.
+func awaitWorld(t *testing.T, r *rig.Rig, before string) {
+	t.Helper()
+	now := ""
+	for deadline := time.Now().Add(10 * time.Second); now != before; now = unitWorld(t, r) {
+		if time.Now().After(deadline) {
+			t.Fatalf("left after 10 s:\n%s\nwant, as before:\n%s", now, before)
+		}
+	}
+}
+
 // unitWorld is what the unit consists of: processes, and cgroups below its own.
 func unitWorld(t *testing.T, r *rig.Rig) string {
 	t.Helper()
@@ -159,6 +170,7 @@ func TestDrainEndsEverythingAtItsTimeout(t *testing.T) {
 // TestDrainWaitsForAWorkerWithItsOwnSession: its server is gone, and a request is
 // still being answered.
 func TestDrainWaitsForAWorkerWithItsOwnSession(t *testing.T) {
+	t.Parallel()
 	for _, lines := range [][]string{nil, {"Delegate=yes"}} {
 		t.Run(fmt.Sprintf("%q", lines), func(t *testing.T) {
 			r := boot(t, "host")
@@ -206,7 +218,7 @@ func TestKilledProcessOfAReloadLeavesNothing(t *testing.T) {
 				if err := <-done; err == nil {
 					t.Error("systemctl reload: got success")
 				}
-				rig.WaitFor(t, "the world is as before", 10*time.Second, func() bool { return unitWorld(t, r) == before })
+				awaitWorld(t, r, before)
 			})
 		}
 	}

@@ -14,6 +14,7 @@ import (
 // TestUnixSocketStaysAtItsPath: the same file is there through every handoff, and
 // is gone after the stop: invariant I8.
 func TestUnixSocketStaysAtItsPath(t *testing.T) {
+	t.Parallel()
 	r := boot(t, "host")
 	install(t, r, strings.Replace(unitText(goServer), "--listen http=tcp::80", "--listen http=tcp::80 --listen app=unix:/run/app.sock", 1))
 	must(t, r, "start", "web")
@@ -37,6 +38,7 @@ func TestUnixSocketStaysAtItsPath(t *testing.T) {
 // TestSocketUnitIsPassedOn: systemd's own sockets go through every handoff, and
 // outlive the service.
 func TestSocketUnitIsPassedOn(t *testing.T) {
+	t.Parallel()
 	r := boot(t, "host")
 	if err := r.WriteUnit("web.socket", "[Socket]\nListenStream=80\nListenStream=/run/app.sock\nFileDescriptorName=http\nBacklog=4096\n[Install]\nWantedBy=sockets.target\n"); err != nil {
 		t.Fatal(err)
@@ -63,6 +65,7 @@ func TestSocketUnitIsPassedOn(t *testing.T) {
 // TestUnitWithoutRuntimeDirectory: the control socket has an abstract name, and the
 // notify sockets lie in a directory of their own, which goes with its generation.
 func TestUnitWithoutRuntimeDirectory(t *testing.T) {
+	t.Parallel()
 	for _, private := range []string{"PrivateTmp=no", "PrivateTmp=yes"} {
 		t.Run(private, func(t *testing.T) {
 			r := boot(t, "host")
@@ -91,6 +94,7 @@ func TestUnitWithoutRuntimeDirectory(t *testing.T) {
 
 // TestSignalToEveryProcessSparesTheKeeper: systemctl kill means the server.
 func TestSignalToEveryProcessSparesTheKeeper(t *testing.T) {
+	t.Parallel()
 	r := boot(t, "host")
 	install(t, r, unitText(goServer))
 	must(t, r, "start", "web")
@@ -106,6 +110,7 @@ func TestSignalToEveryProcessSparesTheKeeper(t *testing.T) {
 // TestReloadChangesCommandAndOptions: what the line of a reload says holds from
 // then on, and what it does not say stays.
 func TestReloadChangesCommandAndOptions(t *testing.T) {
+	t.Parallel()
 	r := boot(t, "host")
 	text := unitText(goServer)
 	install(t, r, text)

@@ -91,6 +91,7 @@ func generation(t *testing.T, r *rig.Rig) int {
 // runs, so that whoever asks in a storm waits for a reload that began after it had
 // asked, and there are few.
 func TestReloadsAtOnceAllSucceed(t *testing.T) {
+	t.Parallel()
 	r := boot(t, "host")
 	install(t, r, unitText(goServer))
 	must(t, r, "start", "web")
@@ -116,6 +117,7 @@ func TestReloadsAtOnceAllSucceed(t *testing.T) {
 // TestReloadsAtOnceByHandAreRefused: nobody but the manager serialises them, so the
 // keeper does.
 func TestReloadsAtOnceByHandAreRefused(t *testing.T) {
+	t.Parallel()
 	r := boot(t, "host")
 	install(t, r, unitText(goServer))
 	must(t, r, "start", "web")
@@ -146,6 +148,7 @@ func TestReloadsAtOnceByHandAreRefused(t *testing.T) {
 // TestReloadsAtOnceOfOneScriptAreRefused but for the one that the script becomes:
 // systemd listens to the process that it started.
 func TestReloadsAtOnceOfOneScriptAreRefused(t *testing.T) {
+	t.Parallel()
 	r := boot(t, "host")
 	// A file each: of processes so short-lived the journal may not know the unit.
 	script := fmt.Sprintf(`/bin/sh -c 'for i in $(seq %d); do (/opt/flipexec/flipexec reload 2>/run/said-$i; echo $? >/run/status-$i) & done; exec /opt/flipexec/flipexec reload'`, storm)
@@ -178,6 +181,7 @@ func TestReloadsAtOnceOfOneScriptAreRefused(t *testing.T) {
 // TestReloadDuringTheStartDoesNotDisturbIt: by hand it is refused, and systemd takes
 // the start for the reload, or reloads once that is done.
 func TestReloadDuringTheStartDoesNotDisturbIt(t *testing.T) {
+	t.Parallel()
 	r := boot(t, "host")
 	install(t, r, unitText(goServer, "Environment=GOHTTP_START_DELAY=3s"))
 	start, reload := make(chan error, 1), make(chan error, 1)
@@ -210,6 +214,7 @@ func TestReloadDuringTheStartDoesNotDisturbIt(t *testing.T) {
 // TestGenerationsDrainSideBySide: each finishes what it has accepted, and is gone
 // when that is done, whatever the others do.
 func TestGenerationsDrainSideBySide(t *testing.T) {
+	t.Parallel()
 	r := boot(t, "host")
 	install(t, r, unitText(goServer))
 	must(t, r, "start", "web")

@@ -122,6 +122,7 @@ func (s worldUnit) worlds(t *testing.T, r *rig.Rig, server string) []seenWorld {
 
 // TestServerSeesExactlyItsWorld is section 6 of the design, and invariant I7.
 func TestServerSeesExactlyItsWorld(t *testing.T) {
+	t.Parallel()
 	r := bootWorld(t)
 	for _, s := range worldUnits {
 		for _, server := range worldServers {
@@ -146,6 +147,7 @@ func TestServerSeesExactlyItsWorld(t *testing.T) {
 
 // TestExecChangesNothingElse is the same for flipexec exec, whose server has no keeper.
 func TestExecChangesNothingElse(t *testing.T) {
+	t.Parallel()
 	r := bootWorld(t)
 	for _, s := range worldUnits {
 		for _, server := range worldServers {
@@ -161,6 +163,7 @@ func TestExecChangesNothingElse(t *testing.T) {
 
 // TestServerSeesOnlyPassedDescriptors has a shell leave descriptors open.
 func TestServerSeesOnlyPassedDescriptors(t *testing.T) {
+	t.Parallel()
 	r := bootWorld(t)
 	const stray = `/bin/bash -c 'exec 251</dev/null 3</dev/null 4</proc; exec /opt/flipexec/flipexec "$$@"' bash `
 	s := worldUnit{}
@@ -192,6 +195,7 @@ func TestServerSeesOnlyPassedDescriptors(t *testing.T) {
 // TestServerKeepsSignalDispositions says the masks by hand: TestServerSeesExactlyItsWorld
 // would not see that both are wrong.
 func TestServerKeepsSignalDispositions(t *testing.T) {
+	t.Parallel()
 	r := bootWorld(t)
 	for _, tc := range []struct {
 		worldUnit
@@ -227,6 +231,7 @@ func TestServerKeepsSignalDispositions(t *testing.T) {
 // TestServerGetsItsArgumentsByteForByte has what a shell, a command line library or a
 // text protocol could change.
 func TestServerGetsItsArgumentsByteForByte(t *testing.T) {
+	t.Parallel()
 	r := bootWorld(t)
 	s := worldUnit{options: listenHTTP}
 	const quoted = ` "" "a b" -- reload --listen=x "\xff\xfe" "\t\n" '"' "\\" $$HOME %%n "" -- --help ""`
