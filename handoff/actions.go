@@ -54,7 +54,7 @@ func (k *keeper) commit() {
 	k.Bound, k.Dropped = nil, nil
 	k.say("current pid=%d", k.main.pid)
 	if k.predecessor != nil {
-		k.takeOver()
+		k.lookAfterOlder()
 	}
 	k.tellDone()
 }
@@ -73,10 +73,10 @@ func (k *keeper) leadPath() {
 	k.pathFailed, k.deadline = true, time.Now().Add(second)
 }
 
-// takeOver makes every older generation ours to look after: those that drain
+// lookAfterOlder makes every older generation ours to look after: those that drain
 // already, of which no more than the limit may be left beside the one that is told
 // to, and then that one.
-func (k *keeper) takeOver() {
+func (k *keeper) lookAfterOlder() {
 	var draining []*predecessor
 	for _, p := range slices.Clone(k.Older) {
 		switch {

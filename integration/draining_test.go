@@ -110,19 +110,27 @@ func TestProbationLetsBothServe(t *testing.T) {
 		t.Errorf("main process: still %d", pid)
 	}
 	awaitOneGeneration(t, r)
+}
 
+// TestFailureOnProbationKeepsOldGeneration: whether it dies or says that it stops.
+func TestFailureOnProbationKeepsOldGeneration(t *testing.T) {
+	t.Parallel()
+	r := boot(t, "host")
+	install(t, r, strings.Replace(unitText(goServer), "--pid-file", "--probation=2s --pid-file", 1))
+	must(t, r, "start", "web")
+	pid := checkAgreement(t, r)
 	for name, c := range map[string]struct{ script, reason string }{
-		"dies":  {"pkill -KILL --newest gohttp", "generation 3: server killed by signal KILL on probation"},
-		"stops": {"NOTIFY_SOCKET=/run/web/flipexec-notify-3 systemd-notify --pid=$(pgrep --newest gohttp) STOPPING=1", "generation 3: server said STOPPING=1"},
+		"dies":  {"pkill -KILL --newest gohttp", "generation 2: server killed by signal KILL on probation"},
+		"stops": {"NOTIFY_SOCKET=/run/web/flipexec-notify-2 systemd-notify --pid=$(pgrep --newest gohttp) STOPPING=1", "generation 2: server said STOPPING=1"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			before := processes(t, r)
+			before, done := processes(t, r), make(chan error, 1)
 			go func() {
 				_, err := r.Systemctl("reload", "web")
 				done <- err
 			}()
-			rig.WaitFor(t, "generation 3 is on probation", 10*time.Second, func() bool {
-				return strings.Contains(show(r, "StatusText"), "generation 3 is on probation for 2s")
+			rig.WaitFor(t, "generation 2 is on probation", 10*time.Second, func() bool {
+				return strings.Contains(show(r, "StatusText"), "generation 2 is on probation for 2s")
 			})
 			inRig(t, r, c.script)
 			if err := <-done; err == nil {
@@ -131,10 +139,10 @@ func TestProbationLetsBothServe(t *testing.T) {
 			if j := r.Journal("web.service"); !strings.Contains(j, c.reason) {
 				t.Errorf("journal: want %q in:\n%s", c.reason, j)
 			}
-			if got := checkAgreement(t, r); got != next {
-				t.Errorf("main process: got %d, want %d", got, next)
+			if got := checkAgreement(t, r); got != pid {
+				t.Errorf("main process: got %d, want %d", got, pid)
 			}
-			if got, want := show(r, "StatusText"), fmt.Sprintf("generation 2: pid %d", next); got != want {
+			if got, want := show(r, "StatusText"), fmt.Sprintf("generation 1: pid %d", pid); got != want {
 				t.Errorf("StatusText: got %q, want %q", got, want)
 			}
 			if after := processes(t, r); strings.Join(after, "\n") != strings.Join(before, "\n") {
