@@ -15,6 +15,7 @@ import (
 // drains until it is ended.
 func busy(t *testing.T, r *rig.Rig) {
 	t.Helper()
+	checkAgreement(t, r) // the one before accepts no more
 	c, err := r.Dial(t.Context(), "tcp", "127.0.0.1:80")
 	if err != nil {
 		t.Fatal(err)
