@@ -1,6 +1,7 @@
 package handoff
 
 import (
+	"cmp"
 	"os"
 	"time"
 
@@ -40,8 +41,8 @@ func (l *launcher) restorePIDFile() {
 }
 
 // endKeeper waits until the keeper has ended its generation and left, so that
-// nothing runs on when the manager learns of the failure. What is in the way is
-// killed.
+// nothing runs on when the manager learns of the failure. If it cannot, we do so: the
+// server may have accepted connections.
 func (l *launcher) endKeeper() {
 	l.keeperChannel.send(message{kind: msgAbort}) // best effort: it may have failed by itself
 	deadline := time.Now().Add(grace + patience)
@@ -54,5 +55,9 @@ func (l *launcher) endKeeper() {
 	}
 	l.keeper.signal(unix.SIGKILL) // best effort: it has left, or does not answer
 	l.keeper.awaitExit(time.Now().Add(patience))
+	if server := cmp.Or(l.main, l.Server); server.pid != 0 {
+		server.signal(l.options.StopSignal) // best effort: SIGKILL follows
+		server.awaitExit(time.Now().Add(grace))
+	}
 	newMembers(l.env, notifyLink(l.dir, l.Generation), l.cgroup, l.Server, l.main).kill()
 }

@@ -200,7 +200,7 @@ func (l *launcher) prepare() (err error) {
 	if l.options, err = ParseOptions(l.settings, os.LookupEnv); err != nil {
 		return err
 	}
-	if err := l.askForTime(l.options.ReadyTimeout + l.options.Probation + grace + launcherTime); err != nil {
+	if err := l.askForTime(l.options.ReadyTimeout + l.options.Probation + 2*launcherTime); err != nil {
 		return err
 	}
 	if _, err := lookPath(l.Command[0], l.env); err != nil {

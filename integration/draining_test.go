@@ -24,7 +24,13 @@ func busy(t *testing.T, r *rig.Rig) {
 	if _, err := fmt.Fprintf(c, "GET /slow?ms=600000 HTTP/1.1\r\nHost: web\r\n\r\n"); err != nil {
 		t.Fatal(err)
 	}
-	rig.WaitFor(t, "the server has read it", 10*time.Second, func() bool {
+	awaitRead(t, r)
+}
+
+// awaitRead waits until every request that was sent has been read.
+func awaitRead(t *testing.T, r *rig.Rig) {
+	t.Helper()
+	rig.WaitFor(t, "requests are read", 10*time.Second, func() bool {
 		// /proc/net/tcp, proc_pid_net(5): established, of port 80, with bytes to be read
 		return inRig(t, r, `awk '$4 == "01" && $2 ~ /:0050$/ && $5 !~ /:0+$/' /proc/net/tcp /proc/net/tcp6`) == ""
 	})
@@ -122,7 +128,7 @@ func TestFailureOnProbationKeepsOldGeneration(t *testing.T) {
 	pid := checkAgreement(t, r)
 	for name, c := range map[string]struct{ script, reason string }{
 		"dies":  {"pkill -KILL --newest gohttp", "generation 2: server killed by signal KILL on probation"},
-		"stops": {"NOTIFY_SOCKET=/run/web/flipexec-notify-2 systemd-notify --pid=$(pgrep --newest gohttp) STOPPING=1", "generation 2: server said STOPPING=1"},
+		"stops": {"NOTIFY_SOCKET=/run/web/flipexec-notify-2 systemd-notify --no-block --pid=$(pgrep --newest gohttp) STOPPING=1", "generation 2: server said STOPPING=1"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			before, done := processes(t, r), make(chan error, 1)

@@ -4,11 +4,14 @@ package integration
 
 import (
 	"fmt"
+	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/flipexec/flipexec/integration/rig"
+	"golang.org/x/sys/unix"
 )
 
 // beginReload starts a reload with this in the environment of the new server, and
@@ -118,4 +121,57 @@ func TestReloadWithoutKeeperSaysSo(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestRequestsOfAFailedGenerationAreAnswered: a new server that is ready has accepted
+// connections. When its keeper dies or hangs, it gets the time to answer them.
+func TestRequestsOfAFailedGenerationAreAnswered(t *testing.T) {
+	t.Parallel()
+	r := bootFaults(t, t)
+	for _, sig := range []unix.Signal{unix.SIGKILL, unix.SIGSTOP} {
+		r.begin(t)
+		if err := os.WriteFile(r.Path(faultFiles+"/ready seen"), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		done := make(chan error, 1)
+		go func() {
+			_, err := r.Systemctl("reload", "web")
+			done <- err
+		}()
+		keeper, old := r.awaitStep(t, "ready seen"), r.members(t)["server"][0].host
+		signalHost(t, old, unix.SIGSTOP) // so that the new server accepts all of them
+		rig.WaitFor(t, "the old server has stopped", 10*time.Second, func() bool { return stopped(old) })
+		answers := make(chan string, 40)
+		for range cap(answers) {
+			go func() { answers <- askSlowly(t, r) }()
+		}
+		rig.WaitFor(t, "all have sent their requests", 10*time.Second, func() bool {
+			return inRig(t, r.Rig, `awk '$4 == "01" && $2 ~ /:0050$/' /proc/net/tcp /proc/net/tcp6 | wc -l`) == fmt.Sprint(cap(answers))
+		})
+		awaitRead(t, r.Rig)
+		signalHost(t, old, unix.SIGCONT)
+		signalHost(t, keeper, sig)
+		if err := <-done; err == nil {
+			t.Error("systemctl reload: got success")
+		}
+		by := map[string]int{}
+		for range cap(answers) {
+			by[<-answers]++
+		}
+		if by["2"] != cap(answers) {
+			t.Errorf("%v: answered by generations %v, want all by 2", sig, by)
+		}
+		r.settle(t)
+	}
+}
+
+// askSlowly is the generation that answers a slow request, or why there is none.
+func askSlowly(t *testing.T, r *faultRig) string {
+	client := http.Client{Transport: &http.Transport{DialContext: r.Dial, DisableKeepAlives: true}, Timeout: 20 * time.Second}
+	resp, err := client.Get("http://127.0.0.1:80/slow?ms=900")
+	if err != nil {
+		return err.Error()
+	}
+	defer resp.Body.Close()
+	return resp.Header.Get("X-Generation")
 }

@@ -29,6 +29,7 @@ func TestReloadKeepsEveryConnection(t *testing.T) {
 	t.Parallel()
 	for _, s := range servers {
 		t.Run(s.name, func(t *testing.T) {
+			t.Parallel()
 			r := boot(t, "host")
 			install(t, r, unitText(s.command))
 			must(t, r, "start", "web")

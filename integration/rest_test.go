@@ -119,6 +119,7 @@ var leavings = []struct {
 func TestFailedGenerationLeavesNothing(t *testing.T) {
 	for _, l := range leavings {
 		t.Run(l.name, func(t *testing.T) {
+			t.Parallel()
 			leave := "Environment=LEAVE=" + l.leave
 			if l.leave == "bomb" || l.leave == "hopper" {
 				leave = "" // or the current one is never the same
@@ -148,6 +149,7 @@ func TestDrainEndsEverythingAtItsTimeout(t *testing.T) {
 			stubborn = "1" // once its parent is gone nothing tells it
 		}
 		t.Run(l.name, func(t *testing.T) {
+			t.Parallel()
 			r := startLeaver(t, "host", append(l.lines, "Environment=LEAVE="+l.leave+" STUBBORN="+stubborn)...)
 			before := len(processes(t, r))
 			must(t, r, "reload", "web")
@@ -203,6 +205,7 @@ func TestKilledProcessOfAReloadLeavesNothing(t *testing.T) {
 				continue
 			}
 			t.Run(pattern+", "+l.name, func(t *testing.T) {
+				t.Parallel()
 				r := startLeaver(t, "host", l.lines...)
 				before := unitWorld(t, r)
 				install(t, r, leaverUnit(append(l.lines, "Environment=HANG=1 LEAVE="+l.leave)...))
@@ -232,6 +235,7 @@ func TestSuccessorEndsWhatADeadKeeperLeft(t *testing.T) {
 			continue
 		}
 		t.Run(l.name, func(t *testing.T) {
+			t.Parallel()
 			r := startLeaver(t, "host", append(l.lines, "Environment=STUBBORN=1 LEAVE="+l.leave)...)
 			before := len(processes(t, r))
 			must(t, r, "reload", "web")
@@ -249,6 +253,7 @@ func TestSuccessorEndsWhatADeadKeeperLeft(t *testing.T) {
 func TestDelegatedGenerationHasItsOwnCgroup(t *testing.T) {
 	for _, suite := range []string{"bullseye", "host", "forky"} {
 		t.Run(suite, func(t *testing.T) {
+			t.Parallel()
 			r := startLeaver(t, suite, "Delegate=yes", "Environment=LEAVE=nested")
 			for generation := 1; generation <= 3; generation++ {
 				name := fmt.Sprintf("flipexec-%d", generation)
@@ -286,6 +291,7 @@ func TestServerStaysWhereItMayNotBeMoved(t *testing.T) {
 		{"forky", []string{"Delegate=yes", "DelegateSubgroup=main"}, "/main"},
 	} {
 		t.Run(fmt.Sprintf("%s %q", c.suite, c.lines), func(t *testing.T) {
+			t.Parallel()
 			r := startLeaver(t, c.suite, append(c.lines, "Environment=LEAVE=daemon")...)
 			if got := cgroupOf(t, r); got != c.cgroup {
 				t.Errorf("cgroup of the server: got %q, want %q", got, c.cgroup)
