@@ -81,7 +81,7 @@ func (k *keeper) lookAfterOlder() {
 	for _, p := range slices.Clone(k.Older) {
 		switch {
 		case p == k.predecessor:
-		case p.server.running():
+		case p.keeper != nil || p.server.running():
 			draining = append(draining, p)
 			p.adopt()
 		default: // it has gone since we heard of it
@@ -242,9 +242,18 @@ func (k *keeper) sayKill(e event) {
 	}
 }
 
-// killRest ends every process of the generation.
+// killRest ends every process of the generation. What cannot be killed, because it
+// runs as another user, ends with the unit: a failed generation does not wait for it,
+// because the next handoff would have to.
 func (k *keeper) killRest() {
+	if k.killed && k.state == failed {
+		k.handle(isEmpty)
+		return
+	}
 	k.killed, k.deadline = true, time.Time{}
+	if k.state == failed {
+		k.deadline = time.Now().Add(patience)
+	}
 	k.members().kill()
 	if k.exited {
 		k.holdRest()

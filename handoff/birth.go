@@ -101,6 +101,7 @@ func (l *launcher) onProbation(text string) (more time.Duration, err error) {
 	status := l.predecessor.status()
 	status.Value += fmt.Sprintf("; generation %d is on probation for %v", l.Generation, d)
 	l.tellManager(notify.Message{status})
+	l.askForTime(d + grace + launcherTime) // best effort, as in pass
 	return d + grace, nil
 }
 

@@ -203,7 +203,7 @@ func (k *keeper) refuse(m message) *message {
 		reason = err.Error()
 	case k.state != current:
 		reason, code = fmt.Sprintf("generation %d is still %v", k.Generation, k.state), ExitBusy
-	case k.successor != nil, k.launcher != nil:
+	case k.successor != nil, k.launcher != nil, k.predecessor != nil && !k.predecessor.told:
 		reason, code = "another handoff is under way", ExitBusy
 	default:
 		return nil

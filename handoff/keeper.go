@@ -52,6 +52,7 @@ type keeper struct {
 	stageFD    int       // tells of a failed exec; -1 once that is decided
 	failure    error     // what the server or the stage said
 	pathFailed bool      // it does not lead to the manager yet
+	pidBefore  int       // in the PID file, before our launcher wrote it
 	undo       bool      // the generation failed: what was made for it goes with it
 }
 

@@ -35,6 +35,9 @@ func (k *keeper) receiveLast() {
 
 // hear takes up to so many messages.
 func (k *keeper) hear(most int) {
+	if k.notifyPath == nil { // it could not be made
+		return
+	}
 	for range most {
 		d, err := k.notifyPath.socket.Receive()
 		if errors.Is(err, notify.ErrEmpty) {

@@ -86,8 +86,8 @@ func (k *keeper) putBackPIDFile() {
 		return
 	}
 	var err error
-	if k.predecessor != nil {
-		_, err = pidfile.Write(path, k.predecessor.server.pid)
+	if p := k.predecessor; p != nil && p.server.pid == k.pidBefore {
+		_, err = pidfile.Write(path, p.server.pid)
 	} else {
 		err = pidfile.Remove(path, k.main.pid)
 	}

@@ -22,7 +22,7 @@ type predecessor struct {
 	options    Options   // how to finish the server
 	ours       bool      // to be looked after: from our commit on
 	told       bool      // the server was told to stop, or is gone
-	deadline   time.Time // of the keeper's answer, then of an orphaned server
+	deadline   time.Time // of the keeper's answer, then of the drain; zero for none
 }
 
 // commit tells the keeper that it has been replaced.
@@ -35,9 +35,16 @@ func (p *predecessor) commit() {
 
 // adopt looks after a generation that drains already.
 func (p *predecessor) adopt() {
-	p.ours = true
-	if p.keeper == nil && p.options.DrainTimeout > 0 {
-		p.deadline = time.Now().Add(p.options.DrainTimeout)
+	p.ours, p.told = true, true
+	p.boundDrain()
+}
+
+// boundDrain sets the end of a drain that has begun. A keeper sees to it first; should
+// that one hang, we do.
+func (p *predecessor) boundDrain() {
+	p.deadline = time.Time{}
+	if p.options.DrainTimeout > 0 {
+		p.deadline = time.Now().Add(p.options.DrainTimeout + grace)
 	}
 }
 
@@ -45,10 +52,12 @@ func (p *predecessor) adopt() {
 func (p *predecessor) readAnswer() {
 	m, err := p.keeper.receive()
 	m.close()
-	if err != nil {
+	switch {
+	case err != nil:
 		p.lose()
-	} else if m.kind == msgReplaced { // a later version may say more
-		p.told, p.deadline = true, time.Time{}
+	case m.kind == msgReplaced:
+		p.told = true
+		p.boundDrain()
 	}
 }
 
@@ -57,24 +66,22 @@ func (p *predecessor) readAnswer() {
 // that signal a second one, as systemd's own stop does.
 func (p *predecessor) lose() {
 	p.keeper.close()
-	p.keeper, p.deadline = nil, time.Time{}
+	p.keeper = nil
 	if !p.server.running() {
-		p.told = true
+		p.told, p.deadline = true, time.Time{}
 		return
 	}
 	if !p.told {
 		p.told = true
 		p.server.signal(p.options.StopSignal) // best effort: SIGKILL follows
-	}
-	if p.options.DrainTimeout > 0 {
-		p.deadline = time.Now().Add(p.options.DrainTimeout)
+		p.boundDrain()
 	}
 	say("generation %d has lost its keeper and drains without, pid=%d timeout=%s", p.generation, p.server.pid, limit(p.options.DrainTimeout))
 }
 
-// timedOut gives up on the keeper, or on the server that it left.
+// timedOut gives up on a keeper that does not answer, or ends the drain.
 func (p *predecessor) timedOut() {
-	if p.keeper != nil {
+	if p.keeper != nil && !p.told {
 		p.lose()
 		return
 	}
@@ -83,10 +90,12 @@ func (p *predecessor) timedOut() {
 
 // end makes room: the generation's time is up before its drain timeout.
 func (p *predecessor) end() {
-	if p.keeper == nil || p.keeper.send(message{kind: msgEnd}) != nil {
-		say("generation %d is ended to make room, sending KILL", p.generation)
-		p.kill()
+	if p.keeper != nil && p.keeper.send(message{kind: msgEnd}) == nil {
+		p.deadline = time.Now().Add(patience) // should it hang
+		return
 	}
+	say("generation %d is ended to make room, sending KILL", p.generation)
+	p.kill()
 }
 
 func (p *predecessor) kill() {
@@ -99,8 +108,8 @@ func (p *predecessor) status() notify.Field {
 	return notify.Field{Key: "STATUS", Value: fmt.Sprintf("generation %d: pid %d", p.generation, p.server.pid)}
 }
 
-// orphaned reports whether nobody else looks after the server.
-func (p *predecessor) orphaned() bool { return p.keeper == nil && p.server.running() }
+// orphaned reports whether nobody but us looks after the server.
+func (p *predecessor) orphaned() bool { return p.ours && p.keeper == nil && p.server.running() }
 
 func (p *predecessor) close() {
 	if p.keeper != nil {
@@ -109,12 +118,12 @@ func (p *predecessor) close() {
 	p.server.close()
 }
 
-// appendTo adds the predecessor to a message. An orphan's drain timeout is what is
-// left of it.
+// appendTo adds the predecessor to a message. The timeout of a drain that has begun is
+// what is left of it.
 func (p *predecessor) appendTo(m *message) {
 	o := p.options
-	if p.keeper == nil && !p.deadline.IsZero() {
-		o.DrainTimeout = max(time.Until(p.deadline), time.Millisecond)
+	if p.told && !p.deadline.IsZero() {
+		o.DrainTimeout = max(time.Until(p.deadline)-grace, time.Millisecond)
 	}
 	m.addFD("older", strconv.Itoa(p.server.pid), p.server.fd)
 	m.add("older-generation", strconv.Itoa(p.generation))

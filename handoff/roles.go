@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/signal"
 
+	"github.com/flipexec/flipexec/pidfile"
 	"golang.org/x/sys/unix"
 )
 
@@ -90,6 +91,9 @@ func (k *keeper) take(m *message) (err error) {
 	}
 	if k.options, err = ParseOptions(k.Settings, os.LookupEnv); err != nil {
 		return err
+	}
+	if k.options.PIDFile != "" {
+		k.pidBefore, _ = pidfile.Read(k.options.PIDFile) // 0 if there is none
 	}
 	for _, p := range k.Older {
 		p.members = membersOf(p.generation, p.server, k.env)

@@ -68,7 +68,9 @@ type step struct {
 // There is no instant of doubt between the two. The launcher tells the manager the
 // main PID and its keeper that it did so by one system call (notify.SendWitnessed),
 // so that a keeper whose launcher is dead finds the note exactly if the message is
-// in the manager's queue. That it is there, and not taken yet, is enough: the
+// in the manager's queue. (Unless strangers keep the notify socket's queue full just
+// then: the note is a message of its own in that case, and a launcher that is killed
+// before it goes back.) That the message is there, and not taken yet, is enough: the
 // manager takes it before it learns of the launcher's end, or of the previous
 // server's (systemd serves notifications before SIGCHLD), and refuses the PID of a
 // process of the unit only if it is dead.

@@ -2,8 +2,10 @@ package handoff
 
 import (
 	"slices"
+	"time"
 
 	"github.com/flipexec/flipexec/activation"
+	"golang.org/x/sys/unix"
 )
 
 func (k *keeper) readPredecessor(p *predecessor) {
@@ -42,11 +44,11 @@ func (k *keeper) readSuccessor() {
 	case err == nil && m.kind == msgEnd:
 		k.handle(isCrowded)
 	case err != nil: // it gave up, or has seen us through
-		k.successor.close()
-		k.successor = nil
 		if k.state == current {
 			k.tidy()
 		}
+		k.successor.close()
+		k.successor = nil
 		if k.exited && k.state == current {
 			k.handle(hasExited)
 		}
@@ -65,8 +67,18 @@ func (k *keeper) lookAt(m message) {
 	k.successor.send(message{kind: msgReserved}) // best effort: it gives up without
 }
 
-// tidy removes what a launcher left behind that died on its way.
+// tidy removes what a launcher left behind that died on its way. Its connection is
+// closed a moment before the last of its sockets, which would still answer.
 func (k *keeper) tidy() {
+	if len(k.reserved) == 0 {
+		return
+	}
+	if cred, err := unix.GetsockoptUcred(k.successor.fd, unix.SOL_SOCKET, unix.SO_PEERCRED); err == nil {
+		if p, err := open(int(cred.Pid)); err == nil {
+			p.awaitExit(time.Now().Add(second))
+			p.close()
+		}
+	}
 	for _, p := range k.reserved {
 		if err := p.Tidy(); err != nil {
 			k.say("%v", err)

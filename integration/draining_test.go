@@ -4,6 +4,7 @@ package integration
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -74,10 +75,34 @@ func TestNoMoreThanMaxDrainingGenerationsDrain(t *testing.T) {
 
 	// Whose keeper is dead counts as well, and is ended all the same.
 	kill(t, r, "KILL", "^flipexec-keeper 2")
+	if _, err := r.Systemctl("reload", "web"); err == nil {
+		t.Error("reload of a server that fails: got success")
+	}
+	expectKeepers(3, 4) // one that failed does not wait for the orphan, which is not its own
 	install(t, r, strings.Replace(unitText(goServer), "flipexec reload", "flipexec reload -- "+goServer, 1))
 	must(t, r, "reload", "web")
 	expectKeepers(3, 4, 5)
 	rig.WaitFor(t, "three servers are left", 10*time.Second, func() bool { return len(processes(t, r)) == 6 })
+	checkAgreement(t, r)
+}
+
+// TestStoppedKeeperDoesNotKeepItsServer: a keeper that hangs while its server drains
+// is no excuse for the drain timeout.
+func TestStoppedKeeperDoesNotKeepItsServer(t *testing.T) {
+	t.Parallel()
+	r := boot(t, "host")
+	install(t, r, strings.Replace(unitText(goServer), "--pid-file", "--drain-timeout=1s --pid-file", 1))
+	must(t, r, "start", "web")
+	pid := mainPID(t, r)
+	busy(t, r)
+	must(t, r, "reload", "web")
+	kill(t, r, "STOP", "^flipexec-keeper 1")
+	rig.WaitFor(t, "the server of the stopped keeper is gone", 15*time.Second, func() bool {
+		return !slices.ContainsFunc(processes(t, r), func(p string) bool { return strings.HasPrefix(p, fmt.Sprintf("%d ", pid)) })
+	})
+	must(t, r, "reload", "web")
+	kill(t, r, "CONT", "^flipexec-keeper 1")
+	awaitOneGeneration(t, r)
 	checkAgreement(t, r)
 }
 

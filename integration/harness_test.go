@@ -27,7 +27,7 @@ var programs string
 
 // rigs bounds the rigs that run at once. Most tests wait most of the time, so that
 // there are more of them than processors.
-const rigs = 8
+const rigs = 6
 
 func TestMain(m *testing.M) {
 	flag.Parse()
