@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -119,6 +120,11 @@ func must(t testing.TB, r *rig.Rig, args ...string) {
 	t.Helper()
 	if out, err := r.Systemctl(args...); err != nil {
 		t.Fatalf("systemctl %s: %v\n%s\n%s", strings.Join(args, " "), err, out, r.Journal("web.service"))
+	}
+	if args[0] == "start" { // which is over for systemd before it is for the launcher
+		rig.WaitFor(t, "the launcher has left", 20*time.Second, func() bool {
+			return !slices.ContainsFunc(processes(t, r), func(p string) bool { return filepath.Base(strings.Fields(p + " -")[1]) == "flipexec" })
+		})
 	}
 }
 

@@ -5,12 +5,14 @@ package integration
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
 	"os/exec"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -24,12 +26,19 @@ const controlPath = "/run/web/flipexec.sock"
 // buildPeer makes the program that means no good.
 func buildPeer(t *testing.T) {
 	t.Helper()
+	if err := makePeer(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+var makePeer = sync.OnceValue(func() error {
 	cmd := exec.Command("go", "build", "-o", programs, "./peer")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %v: %s", cmd, err, out)
+		return fmt.Errorf("%v: %w: %s", cmd, err, out)
 	}
-}
+	return nil
+})
 
 // bother runs it as a user of the rig until stop, which is also called at the end.
 func bother(t *testing.T, r *rig.Rig, user string, uid int, args ...string) (stop func()) {

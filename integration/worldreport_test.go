@@ -3,6 +3,7 @@
 package integration
 
 import (
+	"fmt"
 	"maps"
 	"os"
 	"os/exec"
@@ -10,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/flipexec/flipexec/integration/rig"
@@ -25,9 +27,8 @@ var worldServers = []struct{ name, command string }{
 	{"python", "/usr/bin/python3 /opt/flipexec/world.py"},
 }
 
-// bootWorld starts a rig that has worldServers, and a web.socket that is not active.
-func bootWorld(t *testing.T) *rig.Rig {
-	t.Helper()
+// buildWorld makes the programs that report, once: others may be running them.
+var buildWorld = sync.OnceValue(func() error {
 	golang := exec.Command("go", "build", "-o", filepath.Join(programs, "world-go"), "./world")
 	golang.Env = append(os.Environ(), "CGO_ENABLED=0")
 	for _, cmd := range []*exec.Cmd{
@@ -36,8 +37,17 @@ func bootWorld(t *testing.T) *rig.Rig {
 		exec.Command("cp", "world/world.py", programs),
 	} {
 		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("%v: %v\n%s", cmd, err, out)
+			return fmt.Errorf("%v: %w\n%s", cmd, err, out)
 		}
+	}
+	return nil
+})
+
+// bootWorld starts a rig that has worldServers, and a web.socket that is not active.
+func bootWorld(t *testing.T) *rig.Rig {
+	t.Helper()
+	if err := buildWorld(); err != nil {
+		t.Fatal(err)
 	}
 	r := boot(t, "host")
 	if err := r.WriteUnit("web.socket", "[Socket]\nListenStream=80\nFileDescriptorName=http\n"); err != nil {
