@@ -161,19 +161,15 @@ everything has settled:
 |---|---|---|---|---|---|---|---|---|---|---|---|
 `
 
-// check compares the table with the file.
+// check compares the table with the file, or the rows that there are.
 func (r *faultReport) check(t *testing.T) {
 	t.Helper()
-	if len(r.rows) < len(faultCells()) {
-		t.Logf("%d of %d rows: FAULTS.md is not compared", len(r.rows), len(faultCells()))
-		return
-	}
 	var b strings.Builder
 	b.WriteString(faultsHead)
 	for _, c := range faultCells() {
 		b.WriteString(r.rows[c.name()])
 	}
-	if os.Getenv("FLIPEXEC_UPDATE") != "" {
+	if os.Getenv("FLIPEXEC_UPDATE") != "" && len(r.rows) == len(faultCells()) {
 		if err := os.WriteFile("FAULTS.md", []byte(b.String()), 0o644); err != nil {
 			t.Fatal(err)
 		}
@@ -182,7 +178,11 @@ func (r *faultReport) check(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, want := strings.Split(b.String(), "\n"), strings.Split(string(file), "\n"); !slices.Equal(got, want) {
+	got, want := strings.Split(b.String(), "\n"), strings.Split(string(file), "\n")
+	if len(r.rows) < len(faultCells()) { // what was not run can be anything
+		want = slices.DeleteFunc(want, func(line string) bool { return !slices.Contains(got, line) })
+	}
+	if !slices.Equal(got, want) {
 		t.Errorf("FAULTS.md says something else (FLIPEXEC_UPDATE=1 replaces it):\n%s", difference(got, want))
 	}
 }
