@@ -147,8 +147,8 @@ and then CONT), or what the row says. Generation 1 is the running one; the reloa
 that starts generation 2 adds a unix socket and drops another. Looked at when
 everything has settled:
 
-- reload: what systemctl reload says ("–" of a unit that crashes meanwhile: that
-  depends on when systemd starts it again);
+- reload: what systemctl reload says ("–" of a unit that crashes or is stopped
+  meanwhile: that depends on when);
 - serves: the generation that answers, alone; "anew" is one that systemd started
   after the crash of its main process;
 - main PID, PID file: whose they are;
