@@ -123,7 +123,10 @@ func must(t testing.TB, r *rig.Rig, args ...string) {
 	}
 	if args[0] == "start" { // which is over for systemd before it is for the launcher
 		rig.WaitFor(t, "the launcher has left", 20*time.Second, func() bool {
-			return !slices.ContainsFunc(processes(t, r), func(p string) bool { return filepath.Base(strings.Fields(p + " -")[1]) == "flipexec" })
+			return !slices.ContainsFunc(processes(t, r), func(p string) bool {
+				argv := strings.Fields(p)[1:]
+				return len(argv) == 0 || filepath.Base(argv[0]) == "flipexec" // nothing: it is leaving
+			})
 		})
 	}
 }
