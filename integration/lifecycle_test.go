@@ -54,7 +54,7 @@ func TestStopLetsARequestFinish(t *testing.T) {
 	for _, s := range servers {
 		t.Run(s.name, func(t *testing.T) {
 			r := boot(t, "host")
-			install(t, r, unitText(s.command))
+			install(t, r, unitText(s.command, s.lines))
 			must(t, r, "start", "web")
 			must(t, r, "reload", "web")
 			checkAgreement(t, r)
@@ -118,7 +118,7 @@ func TestCrashIsRestarted(t *testing.T) {
 	for _, s := range servers {
 		t.Run(s.name, func(t *testing.T) {
 			r := boot(t, "host")
-			install(t, r, unitText(s.command))
+			install(t, r, unitText(s.command, s.lines))
 			must(t, r, "start", "web")
 			must(t, r, "reload", "web")
 			pid := checkAgreement(t, r)
