@@ -33,14 +33,14 @@ type launcher struct {
 	private bool
 	cgroup  string // of the generation, "" if it has none of its own
 
-	keeper        process
-	keeperChannel *channel
-	main          process // what is published: the server, or what it named with MAINPID=
-	status        string  // the server's own STATUS=
-	watchdogUSEC  string  // the server's own WATCHDOG_USEC=
-	pidFile       *pidfile.File
-	probation     bool // the manager's status says so
-	orphaned      bool // the keeper had to be replaced
+	keeper         process
+	keeperChannel  *channel
+	main           process // what is published: the server, or what it named with MAINPID=
+	status         string  // the server's own STATUS=
+	watchdogUSEC   string  // the server's own WATCHDOG_USEC=
+	pidFile        *pidfile.File
+	probation      bool // the manager's status says so
+	keeperReplaced bool // which is done once
 }
 
 // Start brings generation 1 into being. When it returns nil the manager follows

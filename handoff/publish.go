@@ -117,8 +117,8 @@ func (l *launcher) goOnWithout(cause error) error {
 		l.pidFile = nil
 		return fmt.Errorf("server %s as soon as it was published", l.main.fate())
 	}
-	if !l.orphaned {
-		l.orphaned = true
+	if !l.keeperReplaced {
+		l.keeperReplaced = true
 		say("generation %d: %v", l.Generation, cause)
 		l.keeper.signal(unix.SIGKILL) // best effort: it has left, or hangs
 		l.keeper.awaitExit(time.Now().Add(patience))
