@@ -12,25 +12,28 @@ const (
 	maxComplaints = 16
 )
 
-// complaints are the kinds that were printed, and when.
-type complaints map[string]time.Time
+// complaints are what was printed, and when.
+type complaints struct {
+	about string // stands before every line
+	said  map[string]time.Time
+}
 
 // due reports whether a complaint is to be printed now.
 func (c *complaints) due(kind string, now time.Time) bool {
-	maps.DeleteFunc(*c, func(_ string, said time.Time) bool { return now.Sub(said) >= silence })
-	if _, said := (*c)[kind]; said || len(*c) == maxComplaints {
+	maps.DeleteFunc(c.said, func(_ string, said time.Time) bool { return now.Sub(said) >= silence })
+	if _, said := c.said[kind]; said || len(c.said) == maxComplaints {
 		return false
 	}
-	if *c == nil {
-		*c = complaints{}
+	if c.said == nil {
+		c.said = map[string]time.Time{}
 	}
-	(*c)[kind] = now
+	c.said[kind] = now
 	return true
 }
 
 // complain is say for what others can cause as often as they like.
-func (k *keeper) complain(kind, format string, args ...any) {
-	if k.complaints.due(kind, time.Now()) {
-		k.say(format, args...)
+func (c *complaints) complain(kind, format string, args ...any) {
+	if c.due(kind, time.Now()) {
+		say(c.about+format, args...)
 	}
 }

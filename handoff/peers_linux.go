@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -22,94 +23,111 @@ const (
 	deafTime = second
 )
 
+// callers are the connections to a control socket of which it is not known yet what
+// they want. Nobody but root and our own user is among them, and no flood of them
+// blocks or grows their owner.
+type callers struct {
+	peers     []*channel
+	deafUntil time.Time // the socket is left alone; zero for not
+	spare     int       // a descriptor in reserve for the next peer, 0 for none
+	complaints
+}
+
 // acceptPeer takes one connection.
-func (k *keeper) acceptPeer() {
-	k.keepSpare() // the last peer may have needed it
-	c, err := acceptControl(k.Control.FD)
+func (c *callers) acceptPeer(listener int) {
+	c.keepSpare() // the last peer may have needed it
+	p, err := acceptControl(listener)
 	if errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) {
-		k.makeRoom()
-		c, err = acceptControl(k.Control.FD)
+		c.makeRoom()
+		p, err = acceptControl(listener)
 	}
 	var call *os.SyscallError
 	switch {
 	case err == nil:
-		if len(k.peers) == maxPeers {
-			k.dropPeer(k.nuisance())
+		if len(c.peers) == maxPeers {
+			c.dropPeer(c.nuisance())
 		}
-		k.peers = append(k.peers, c)
+		c.peers = append(c.peers, p)
 		return
 	case errors.Is(err, unix.EAGAIN): // the other generation that has this socket was faster
 		return
 	case errors.As(err, &call):
-		k.deafUntil = time.Now().Add(deafTime)
+		c.deafUntil = time.Now().Add(deafTime)
 	}
-	k.complain(err.Error(), "%v", err)
+	c.complain(err.Error(), "%v", err)
 }
 
 // keepSpare holds a descriptor back, so that a reload is served also when there is no
 // other: a handoff needs but this one.
-func (k *keeper) keepSpare() {
-	if k.spare > 0 {
+func (c *callers) keepSpare() {
+	if c.spare > 0 {
 		return
 	}
 	fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC) // of all files the smallest
 	if err == nil {
-		k.spare = fd
+		c.spare = fd
 	}
 }
 
 // makeRoom frees one descriptor, if there is one to be spared.
-func (k *keeper) makeRoom() {
-	if k.spare > 0 {
-		unix.Close(k.spare)
-		k.spare = 0
-	} else if len(k.peers) > 0 {
-		k.dropPeer(k.nuisance())
+func (c *callers) makeRoom() {
+	if c.spare > 0 {
+		unix.Close(c.spare)
+		c.spare = 0
+	} else if len(c.peers) > 0 {
+		c.dropPeer(c.nuisance())
 	}
 }
 
 // nuisance is the peer to drop when there are too many: the oldest connection of
 // the process that has most of them. A launcher has one, so that it is not dropped
 // between its connect(2) and its request because somebody else holds many.
-func (k *keeper) nuisance() *channel {
-	pids := make([]int32, len(k.peers))
+func (c *callers) nuisance() *channel {
+	pids := make([]int32, len(c.peers))
 	count := map[int32]int{}
-	for i, c := range k.peers {
-		if cred, err := unix.GetsockoptUcred(c.fd, unix.SOL_SOCKET, unix.SO_PEERCRED); err == nil {
+	for i, p := range c.peers {
+		if cred, err := unix.GetsockoptUcred(p.fd, unix.SOL_SOCKET, unix.SO_PEERCRED); err == nil {
 			pids[i] = cred.Pid
 		}
 		count[pids[i]]++
 	}
 	worst := 0
-	for i := range k.peers {
+	for i := range c.peers {
 		if count[pids[i]] > count[pids[worst]] {
 			worst = i
 		}
 	}
-	return k.peers[worst]
+	return c.peers[worst]
 }
 
-func (k *keeper) dropPeer(c *channel) {
-	c.close()
-	k.forgetPeer(c)
+func (c *callers) dropPeer(p *channel) {
+	p.close()
+	c.forgetPeer(p)
 }
 
-func (k *keeper) forgetPeer(c *channel) {
-	k.peers = slices.DeleteFunc(k.peers, func(p *channel) bool { return p == c })
+func (c *callers) forgetPeer(p *channel) {
+	c.peers = slices.DeleteFunc(c.peers, func(other *channel) bool { return other == p })
+}
+
+// readRequest reads what a peer wants, and reports whether it has said so. One that
+// makes no sense is dropped.
+func (c *callers) readRequest(p *channel) (m message, ok bool) {
+	m, err := p.receiveRequest()
+	m.close()
+	if err == nil || errors.Is(err, unix.EAGAIN) {
+		return m, err == nil
+	}
+	if !errors.Is(err, io.EOF) {
+		c.complain("request", "control socket: %.200s", err) // has some of what was sent
+	}
+	c.dropPeer(p)
+	return m, false
 }
 
 // readPeer serves a request: rows 3 and 4.
 func (k *keeper) readPeer(c *channel) {
-	m, err := c.receiveRequest()
-	m.close()
-	if errors.Is(err, unix.EAGAIN) {
-		return
-	}
-	if err != nil {
-		if !errors.Is(err, io.EOF) {
-			k.complain("request", "control socket: %.200s", err) // has some of what was sent
-		}
-		k.dropPeer(c)
+	m, ok := k.readRequest(c)
+	if !ok {
 		return
 	}
 	if refusal := k.refuse(m); refusal != nil {
@@ -124,6 +142,11 @@ func (k *keeper) readPeer(c *channel) {
 	e.appendTo(&answer)
 	for _, s := range k.options.finishing() {
 		answer.add(s.Name, s.Value)
+	}
+	if k.options.Detach { // whoever asks has a terminal, or nothing that lasts
+		for fd := range 3 {
+			answer.addFD("stdio", strconv.Itoa(fd), fd)
+		}
 	}
 	reached("asked for the estate")
 	if err := c.send(answer); err != nil {

@@ -228,7 +228,7 @@ func TestDeadlineComesBeforeStrangers(t *testing.T) {
 // socket for the time of a commit.
 func TestConnectionThatAnotherGenerationTookIsNoFailure(t *testing.T) {
 	k := answering(t)
-	if k.acceptPeer(); !k.deafUntil.IsZero() || len(k.complaints) > 0 {
-		t.Errorf("deaf until %v, complaints %v", k.deafUntil, k.complaints)
+	if k.acceptPeer(k.Control.FD); !k.deafUntil.IsZero() || len(k.said) > 0 {
+		t.Errorf("deaf until %v, complaints %v", k.deafUntil, k.said)
 	}
 }
