@@ -43,7 +43,7 @@ func cut(args []string) (own, command []string) {
 }
 
 func newApp(command []string, stdout io.Writer) *cli.App {
-	all := []string{"listen", "pid-file", "ready-timeout", "probation", "stop-signal", "drain-timeout", "max-draining", "ignore-sigpipe"}
+	all := []string{"listen", "pid-file", "ready-timeout", "probation", "stop-signal", "drain-timeout", "max-draining", "ignore-sigpipe", "name"}
 	app := &cli.App{
 		Name:                      "flipexec",
 		Writer:                    stdout,
@@ -54,7 +54,7 @@ func newApp(command []string, stdout io.Writer) *cli.App {
 		CustomAppHelpTemplate:     usage,
 		ExitErrHandler:            func(*cli.Context, error) {}, // run decides
 		OnUsageError:              usageError,
-		Flags: append(flags(all...),
+		Flags: append(flags(append(all, "foreground", "detach")...),
 			&cli.BoolFlag{Name: "version"}),
 		Action: func(c *cli.Context) error {
 			if c.Bool("version") {
@@ -82,9 +82,12 @@ func newApp(command []string, stdout io.Writer) *cli.App {
 // flags declares options by name; package handoff evaluates them.
 func flags(names ...string) (fs []cli.Flag) {
 	for _, name := range names {
-		if name == "listen" {
+		switch name {
+		case "listen":
 			fs = append(fs, &cli.StringSliceFlag{Name: name})
-		} else {
+		case "foreground", "detach":
+			fs = append(fs, &cli.BoolFlag{Name: name})
+		default:
 			fs = append(fs, &cli.StringFlag{Name: name})
 		}
 	}
@@ -115,6 +118,9 @@ func start(settings []handoff.Setting, command []string) error {
 	if len(command) == 0 {
 		return usageErrorf("no command; hint: flipexec [options] -- command, see flipexec --help")
 	}
+	if handoff.InForeground(settings) {
+		return handoff.Foreground(settings, command) // comes back only with an error
+	}
 	return handoff.Start(settings, command)
 }
 
@@ -129,11 +135,7 @@ func execute(settings []handoff.Setting, command []string) error {
 	if len(command) == 0 {
 		return usageErrorf("no command; hint: flipexec exec [options] -- command")
 	}
-	o, err := handoff.ParseOptions(settings, os.LookupEnv)
-	if err != nil {
-		return err
-	}
-	return handoff.Exec(o, command) // comes back only with an error
+	return handoff.Exec(settings, command) // comes back only with an error
 }
 
 // noMore refuses words that are neither options nor behind "--".

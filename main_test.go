@@ -3,13 +3,15 @@ package main
 import (
 	"bytes"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 )
 
-// flipexec runs the whole program but its exit. No manager is there, so that
-// whatever passes for a start or a reload ends in row 1 of the handoff.
+// flipexec runs the whole program but its exit. The manager does not answer and
+// nothing runs, so that whatever passes for a start or a reload ends in row 1 of the
+// handoff.
 func flipexec(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	for _, v := range os.Environ() {
@@ -19,6 +21,9 @@ func flipexec(t *testing.T, args ...string) (code int, stdout, stderr string) {
 			os.Unsetenv(name)
 		}
 	}
+	dir := t.TempDir()
+	t.Setenv("NOTIFY_SOCKET", filepath.Join(dir, "notify"))
+	t.Setenv("FLIPEXEC_RUNTIME_DIRECTORY", dir)
 	var out, errs bytes.Buffer
 	code = run(append([]string{"flipexec"}, args...), &out, &errs)
 	return code, out.String(), errs.String()
@@ -64,6 +69,10 @@ func TestUsageErrorIsOneLine(t *testing.T) {
 		{[]string{"--stop-signal", "NONSENSE", "--", "x"}, `--stop-signal "NONSENSE": is no signal`},
 		{[]string{"--drain-timeout", "-1s", "--", "x"}, `--drain-timeout "-1s": is no duration`},
 		{[]string{"--ignore-sigpipe", "maybe", "--", "x"}, `--ignore-sigpipe "maybe": is neither yes nor no`},
+		{[]string{"--detach", "--", "x"}, "--detach: nobody would learn which process the server is; hint: --pid-file PATH"},
+		{[]string{"--detach", "--foreground", "--pid-file", "/run/p", "--", "x"}, "--detach and --foreground exclude each other"},
+		{[]string{"--name", "a/b", "--", "x"}, `--name "a/b": is no name`},
+		{[]string{"--foreground", "reload"}, "--foreground does not apply to reload"},
 		{[]string{"reload", "--"}, "reload: no command after --"},
 		{[]string{"reload", "server"}, `unknown command "server"`},
 		{[]string{"reload", "help"}, `unknown command "help"`},
@@ -91,7 +100,7 @@ func TestBadVariableIsAUsageErrorOfEveryCommand(t *testing.T) {
 
 // What the command line means shows in what is missing for it.
 func TestCommandLineMeansWhatItSays(t *testing.T) {
-	const isStart, isReload = "start: no NOTIFY_SOCKET", "reload: not started by the manager"
+	const isStart, isReload = "start: NOTIFY_SOCKET: connect", "reload: nothing is running"
 	for _, c := range []struct {
 		name string
 		args []string
@@ -103,11 +112,11 @@ func TestCommandLineMeansWhatItSays(t *testing.T) {
 		{"server called help", []string{"--", "help"}, 1, isStart},
 		{"server called --help", []string{"--", "--help"}, 1, isStart},
 		{"server with a second --", []string{"--", "server", "--", "reload"}, 1, isStart},
-		{"reload", []string{"reload"}, 1, isReload},
-		{"reload with another command", []string{"reload", "--", "server"}, 1, isReload},
-		{"reload with options behind it", []string{"reload", "--stop-signal", "QUIT"}, 1, isReload},
-		{"reload with options before it", []string{"--stop-signal", "QUIT", "reload"}, 1, isReload},
-		{"reload with options on both sides", []string{"--stop-signal", "QUIT", "reload", "--listen", "tcp::1"}, 1, isReload},
+		{"reload", []string{"reload"}, 4, isReload},
+		{"reload with another command", []string{"reload", "--", "server"}, 4, isReload},
+		{"reload with options behind it", []string{"reload", "--stop-signal", "QUIT"}, 4, isReload},
+		{"reload with options before it", []string{"--stop-signal", "QUIT", "reload"}, 4, isReload},
+		{"reload with options on both sides", []string{"--stop-signal", "QUIT", "reload", "--listen", "tcp::1"}, 4, isReload},
 		{"exec of a server called reload", []string{"exec", "--", "reload-nosuch"}, 127, `exec: command "reload-nosuch": not found`},
 		{"exec of a server called --version", []string{"exec", "--", "--version"}, 127, `exec: command "--version": not found`},
 		{"exec of a file that is none", []string{"exec", "--", "/etc/passwd"}, 126, `exec: command "/etc/passwd": permission denied`},

@@ -23,8 +23,14 @@ Options:
   --drain-timeout TIME    from there to SIGKILL (default 90s; 0: no limit)
   --max-draining NUMBER   of servers that finish at once; the oldest gets
                           SIGKILL to make room (default 0: no limit)
-  --ignore-sigpipe BOOL   the server ignores SIGPIPE, as with systemd's own
-                          IgnoreSIGPIPE=yes (default yes)
+  --ignore-sigpipe BOOL   the server ignores SIGPIPE (default: yes if systemd
+                          started flipexec, as its IgnoreSIGPIPE=yes, else no)
+  --foreground            stay in front of the server, as its manager; without
+                          NOTIFY_SOCKET, and as process 1, that is the default
+  --detach                leave the server to itself once it is ready; needs a
+                          PID file: Type=forking, OpenRC, sysvinit, monit
+  --name NAME             tells instances outside of systemd apart, and reload
+                          which one is meant (default: the command's name)
   --version, --help
 
 A reload keeps the command and the options of the running server unless its own

@@ -62,6 +62,9 @@ func (k *keeper) commit() {
 // leadPath leads the server's notify path to the manager (row 10). While that is
 // impossible, say on a full disk, it is tried again: a watchdog depends on it.
 func (k *keeper) leadPath() {
+	if k.manager == "" { // it reads the PID file
+		return
+	}
 	err := k.notifyPath.leadTo(k.manager)
 	if err == nil {
 		k.pathFailed = false
@@ -120,23 +123,52 @@ func (k *keeper) settle() {
 // last, so that whoever waits for the reload finds the stop signal sent.
 func (k *keeper) drain() {
 	reached("commit received")
-	for _, s := range k.Sockets {
-		s.Close()
-	}
-	k.Control.Close()
+	k.closeSockets()
 	for _, p := range k.Older { // the successor's to look after
 		p.close()
 	}
 	k.Older, k.predecessor = nil, nil
+	k.finishServer()
+	reached("stop signal sent")
+	k.successor.send(message{kind: msgReplaced}) // best effort: a dead successor needs no answer
+	reached("replaced told")
+	k.awaitEnd()
+}
+
+// finishDeserted ends a generation whose manager has died: there is nobody left to
+// whom it belongs.
+func (k *keeper) finishDeserted() {
+	k.say("its manager is gone")
+	k.unlink()
+	k.closeSockets()
+	if k.successor != nil { // which cannot take over either
+		k.successor.close()
+		k.successor = nil
+	}
+	k.finishServer()
+	k.awaitEnd()
+}
+
+func (k *keeper) closeSockets() {
+	for _, s := range k.Sockets {
+		s.Close()
+	}
+	k.Control.Close()
+}
+
+// finishServer asks the server to finish. What it says from now on is not for the
+// manager.
+func (k *keeper) finishServer() {
 	if err := k.notifyPath.leadToKeeper(); err != nil {
 		k.say("notify path: %v", err)
 	}
 	if err := k.main.signal(k.options.StopSignal); err != nil {
 		k.say("stop: %v", err)
 	}
-	reached("stop signal sent")
-	k.successor.send(message{kind: msgReplaced}) // best effort: a dead successor needs no answer
-	reached("replaced told")
+}
+
+// awaitEnd bounds the drain.
+func (k *keeper) awaitEnd() {
 	if k.options.DrainTimeout > 0 {
 		k.deadline = k.since.Add(k.options.DrainTimeout)
 	}
@@ -185,6 +217,8 @@ func (k *keeper) why(from state, e event) error {
 		return fmt.Errorf("not ready after %v; hint: the server must send READY=1 to NOTIFY_SOCKET, sd_notify(3)", k.options.ReadyTimeout)
 	case isAbandoned:
 		return errors.New("its launcher died")
+	case isDeserted:
+		return errors.New("its manager died")
 	}
 	return errors.New("given up by its launcher")
 }

@@ -30,7 +30,7 @@ func (l *launcher) startKeeper() error {
 		l.cgroup = newCgroup(l.Generation)
 	}
 	argv := []string{keeperRole, strconv.Itoa(l.Generation)}
-	if l.keeper, err = spawn(argv, l.env, []int{0, 1, 2, theirs.fd}); err != nil {
+	if l.keeper, err = spawn(argv, l.env, append(l.stdio[:], theirs.fd), l.options.Detach); err != nil {
 		ours.close()
 		return err
 	}
@@ -38,8 +38,12 @@ func (l *launcher) startKeeper() error {
 	reached("keeper started")
 	m := message{kind: msgStart}
 	m.addFD("launcher", strconv.Itoa(own.pid), own.fd)
+	if parent, ok := openParent(); ok && !l.options.Detach {
+		defer parent.close()
+		m.addFD("parent", strconv.Itoa(parent.pid), parent.fd)
+	}
 	l.estate.appendTo(&m)
-	m.add("manager", value(l.env, "NOTIFY_SOCKET"))
+	m.add("manager", l.managerPath)
 	m.add("directory", l.dir)
 	m.add("private", strconv.FormatBool(l.private))
 	m.add("cgroup", l.cgroup)
@@ -79,10 +83,12 @@ func (l *launcher) heed(m *message) (more time.Duration, err error) {
 	switch m.kind {
 	case msgStarted:
 		l.Server, err = takeProcess(m, "server")
+		l.report("generation %d starting pid=%d", l.Generation, l.Server.pid)
 	case msgProbation:
 		more, err = l.onProbation(m.get("time"))
 	case msgReady:
 		l.main, err = takeProcess(m, "server")
+		l.report("generation %d ready pid=%d", l.Generation, l.main.pid)
 	case msgNotify:
 		more = l.pass(m.get("text"))
 	case msgFailed:
@@ -98,6 +104,7 @@ func (l *launcher) onProbation(text string) (more time.Duration, err error) {
 		return 0, fmt.Errorf("keeper: probation: %w", err)
 	}
 	l.probation = true
+	l.report("generation %d on probation for %v", l.Generation, d)
 	status := l.predecessor.status()
 	status.Value += fmt.Sprintf("; generation %d is on probation for %v", l.Generation, d)
 	l.tellManager(notify.Message{status})
@@ -150,6 +157,9 @@ func clip(status string) string {
 
 // tellManager sends what may be lost.
 func (l *launcher) tellManager(m notify.Message) {
+	if l.manager == nil {
+		return
+	}
 	if err := l.manager.Send(m, time.Now().Add(publishTime)); err != nil {
 		say("notify manager: %v", err)
 	}

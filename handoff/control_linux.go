@@ -71,9 +71,18 @@ func bindControl(env []string) (activation.Socket, error) {
 	if err != nil {
 		return activation.Socket{}, err
 	}
-	s, err := activation.Bind(spec)
+	s, err := bindOwn(spec)
 	if err != nil {
 		return s, fmt.Errorf("control socket: %w", err)
+	}
+	return s, nil
+}
+
+// bindOwn binds a socket for our own user and root.
+func bindOwn(spec activation.Spec) (activation.Socket, error) {
+	s, err := activation.Bind(spec)
+	if err != nil {
+		return s, err
 	}
 	if s.Ino == 0 {
 		return s, nil
@@ -93,6 +102,18 @@ func connectControl(env []string) (*channel, error) {
 	if err != nil {
 		return nil, err
 	}
+	c, err := dial(spec.Address)
+	switch {
+	case errors.Is(err, unix.ECONNREFUSED) && (spec.Address[0] == '/' || hadKeeper(value(env, "MAINPID"), spec.Address)):
+		return nil, &Error{ExitNotRunning, fmt.Errorf("the keeper of the running generation is gone: %w; hint: systemctl restart, its server serves until then", err)}
+	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ECONNREFUSED):
+		return nil, &Error{ExitNotRunning, fmt.Errorf("nothing is running: %w; hint: was the unit started by flipexec?", err)}
+	}
+	return c, err
+}
+
+// dial connects to a socket of our own user's, or of root's.
+func dial(address string) (*channel, error) {
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, os.NewSyscallError("socket", err)
@@ -101,21 +122,15 @@ func connectControl(env []string) (*channel, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = ignoringEINTR(func() error { return unix.Connect(fd, &unix.SockaddrUnix{Name: spec.Address}) })
+	err = ignoringEINTR(func() error { return unix.Connect(fd, &unix.SockaddrUnix{Name: address}) })
 	if err == nil {
 		err = checkPeer(fd)
 	}
 	if err != nil {
 		c.close()
-		err = fmt.Errorf("connect %s: %w", spec.Address, err)
+		return nil, fmt.Errorf("connect %s: %w", address, err)
 	}
-	switch {
-	case errors.Is(err, unix.ECONNREFUSED) && (spec.Address[0] == '/' || hadKeeper(value(env, "MAINPID"), spec.Address)):
-		return nil, &Error{ExitNotRunning, fmt.Errorf("the keeper of the running generation is gone: %w; hint: systemctl restart, its server serves until then", err)}
-	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ECONNREFUSED):
-		return nil, &Error{ExitNotRunning, fmt.Errorf("nothing is running: %w; hint: was the unit started by flipexec?", err)}
-	}
-	return c, err
+	return c, nil
 }
 
 // hadKeeper reports whether the main process was started with a keeper that answered

@@ -18,7 +18,7 @@ var ownPIDs = []string{activation.EnvPID, "WATCHDOG_PID", "SYSTEMD_EXEC_PID"}
 var foreign = []string{
 	activation.EnvPID, activation.EnvFDs, activation.EnvNames, activation.EnvPIDFDID,
 	"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "MAINPID", "MAINPIDFDID",
-	"SYSTEMD_EXEC_PID", "FLIPEXEC_GENERATION", "FLIPEXEC_CONTROL",
+	"SYSTEMD_EXEC_PID", "FLIPEXEC_GENERATION", "FLIPEXEC_CONTROL", reportVariable, directoryVariable,
 }
 
 // serverEnviron is the environment of a generation's server: that of its
@@ -34,7 +34,7 @@ func serverEnviron(launcher []string, e estate, notifyPath string) []string {
 	if e.Watchdog != "" {
 		env = append(env, "WATCHDOG_USEC="+e.Watchdog, "WATCHDOG_PID=")
 	}
-	if value(launcher, "SYSTEMD_EXEC_PID") != "" {
+	if has(launcher, "SYSTEMD_EXEC_PID") {
 		env = append(env, "SYSTEMD_EXEC_PID=")
 	}
 	if e.Credentials != "" && value(launcher, "CREDENTIALS_DIRECTORY") == "" {
@@ -72,6 +72,11 @@ func value(env []string, name string) string {
 	return ""
 }
 
+// has reports whether a variable is set, if only to nothing.
+func has(env []string, name string) bool {
+	return slices.ContainsFunc(env, func(entry string) bool { return strings.HasPrefix(entry, name+"=") })
+}
+
 // watchdog is the WATCHDOG_USEC that is meant for process pid, sd_watchdog_enabled(3).
 func watchdog(env []string, pid int) string {
 	if p := value(env, "WATCHDOG_PID"); p != "" && p != strconv.Itoa(pid) {
@@ -80,11 +85,24 @@ func watchdog(env []string, pid int) string {
 	return value(env, "WATCHDOG_USEC")
 }
 
+// directoryVariable says where control and notify socket go, before all other rules.
+const directoryVariable = "FLIPEXEC_RUNTIME_DIRECTORY"
+
 // runtimeDirectory is the first of RuntimeDirectory=, "" if the unit has none.
 func runtimeDirectory(env []string) string {
-	first, _, _ := strings.Cut(value(env, "RUNTIME_DIRECTORY"), ":")
-	if !filepath.IsAbs(first) {
-		return ""
+	for _, name := range []string{directoryVariable, "RUNTIME_DIRECTORY"} {
+		if first, _, _ := strings.Cut(value(env, name), ":"); filepath.IsAbs(first) {
+			return first
+		}
 	}
-	return first
+	return ""
+}
+
+// bySystemd reports whether systemd itself started process pid: SYSTEMD_EXEC_PID
+// exists since version 248, and goes on to other processes, as INVOCATION_ID does.
+func bySystemd(env []string, pid int) bool {
+	if has(env, "SYSTEMD_EXEC_PID") {
+		return value(env, "SYSTEMD_EXEC_PID") == strconv.Itoa(pid)
+	}
+	return has(env, "INVOCATION_ID")
 }

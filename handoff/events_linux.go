@@ -39,6 +39,9 @@ func (k *keeper) sources() []source {
 	if k.launcher != nil {
 		add(k.launcher.fd, k.readLauncher)
 	}
+	if k.parent.pid != 0 {
+		add(k.parent.fd, k.parentExited)
+	}
 	for _, p := range k.Older {
 		switch {
 		case !p.ours:
@@ -56,7 +59,7 @@ func (k *keeper) sources() []source {
 		addOpen(c.fd, func() { k.readPeer(c) })
 	}
 	if k.answers() && k.deafUntil.IsZero() {
-		addOpen(k.Control.FD, k.acceptPeer)
+		addOpen(k.Control.FD, func() { k.acceptPeer(k.Control.FD) })
 	}
 	if k.notifyPath != nil && k.heard {
 		addOpen(k.notifyPath.socket.FD(), k.receiveNotifications)
@@ -64,26 +67,37 @@ func (k *keeper) sources() []source {
 	return s
 }
 
-// await blocks for one event and handles it. One at a time, because handling one
-// may close what the next would be about. A deadline that has passed comes before
-// what strangers can keep busy.
-func (k *keeper) await() {
-	sources := k.sources()
+// poll waits for sources, or for the first of the deadlines that are not zero, and
+// returns those that are ready.
+func poll(sources []source, deadlines []time.Time) (ready []source, err error) {
 	fds := make([]unix.PollFd, len(sources))
 	for i, s := range sources {
 		fds[i] = unix.PollFd{Fd: int32(s.fd), Events: unix.POLLIN}
 	}
-	if _, err := unix.Poll(fds, k.timeout()); err != nil {
-		if err != unix.EINTR {
-			k.say("poll: %v; the keeper leaves, the server stays", err)
-			os.Exit(ExitFailed)
+	if _, err := unix.Poll(fds, timeout(deadlines)); err != nil && err != unix.EINTR {
+		return nil, os.NewSyscallError("poll", err)
+	}
+	for i, s := range sources {
+		if fds[i].Revents != 0 {
+			ready = append(ready, s)
 		}
-		return
+	}
+	return ready, nil
+}
+
+// await blocks for one event and handles it. One at a time, because handling one
+// may close what the next would be about. A deadline that has passed comes before
+// what strangers can keep busy.
+func (k *keeper) await() {
+	ready, err := poll(k.sources(), k.deadlines())
+	if err != nil {
+		k.say("%v; the keeper leaves, the server stays", err)
+		os.Exit(ExitFailed)
 	}
 	now := time.Now()
 	k.heard = false // whoever is served now, the next turn is the server's again
-	for i, s := range sources {
-		if fds[i].Revents != 0 && !(s.open && k.late(now)) {
+	for _, s := range ready {
+		if !(s.open && k.late(now)) {
 			s.ready()
 			return
 		}
@@ -117,11 +131,11 @@ func (k *keeper) late(now time.Time) bool {
 	return slices.ContainsFunc(k.deadlines(), func(d time.Time) bool { return passed(d, now) })
 }
 
-// timeout is the time to the next deadline for poll(2), in milliseconds; -1 if
+// timeout is the time to the first deadline for poll(2), in milliseconds; -1 if
 // there is none.
-func (k *keeper) timeout() int {
+func timeout(deadlines []time.Time) int {
 	var first time.Time
-	for _, d := range k.deadlines() {
+	for _, d := range deadlines {
 		if !d.IsZero() && (first.IsZero() || d.Before(first)) {
 			first = d
 		}
@@ -155,6 +169,17 @@ func (k *keeper) mainExited() {
 	if k.state != current || k.successor == nil {
 		k.handle(hasExited)
 	}
+}
+
+// parentExited is the end of a manager that can die, a foreground process: its
+// generations must not stay behind without one. A parent that is systemd as process 1
+// is not watched. (PR_SET_PDEATHSIG would be shorter, and kill without a drain; it is
+// lost where the server's program has file capabilities, prctl(2), and reaches none of
+// its descendants.)
+func (k *keeper) parentExited() {
+	k.parent.close()
+	k.parent = process{}
+	k.handle(isDeserted)
 }
 
 func (k *keeper) readLauncher() {

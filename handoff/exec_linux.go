@@ -8,10 +8,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Exec binds or inherits what o.Listen says and becomes the command: no keeper,
+// Exec binds or inherits what is declared and becomes the command: no keeper,
 // no handoff, and the manager's own notify socket. It returns only on error.
-func Exec(o Options, command []string) error {
+func Exec(settings []Setting, command []string) error {
 	env := os.Environ()
+	o, err := ParseOptions(withSIGPIPE(settings, env), os.LookupEnv)
+	if err != nil {
+		return err
+	}
 	path, err := lookPath(command[0], env)
 	if err != nil {
 		return err

@@ -28,6 +28,9 @@ func (l *launcher) giveUp() {
 	if l.predecessor == nil && l.Control.Spec != "" {
 		l.Control.Unlink()
 	}
+	if l.predecessor == nil {
+		removeInstanceDir(l.env)
+	}
 }
 
 func (l *launcher) restorePIDFile() {

@@ -35,13 +35,11 @@ type keeper struct {
 
 	launcher        *channel // nil once it is gone
 	launcherProcess process
+	parent          process            // the manager, if its end is ours
 	predecessor     *predecessor       // the last of Older; nil for generation 1, and once it is gone
-	peers           []*channel         // connections that have not said what they want
 	successor       *channel           // the peer that was sent the estate
 	reserved        []activation.Place // which it may bind
-	deafUntil       time.Time          // the control socket is left alone; zero for not
-	spare           int                // a descriptor in reserve for the next peer, 0 for none
-	complaints      complaints
+	callers                            // peers that have not said what they want
 
 	notifyPath *notifyPath
 	heard      bool      // it has had its turn
@@ -167,6 +165,8 @@ func (k *keeper) handle(e event) {
 		k.leadPath()
 	case drain:
 		k.drain()
+	case finishDeserted:
+		k.finishDeserted()
 	case stopFailed:
 		k.fail(from, e)
 		k.stopFailed()

@@ -23,7 +23,11 @@ type launcher struct {
 	env      []string
 	settings []Setting // of this command line
 	options  Options
-	manager  *notify.Sender
+
+	manager     *notify.Sender // nil if it reads the PID file and nothing else
+	managerPath string         // NOTIFY_SOCKET, "" for the same reason
+	reporter    *channel       // to a foreground process, nil without one
+	stdio       [3]int         // for keeper and server
 
 	predecessor *predecessor // the running generation, nil at a start
 	inherited   []activation.Socket
@@ -47,7 +51,7 @@ type launcher struct {
 // the server and the caller has nothing left to do but to exit; an error means
 // that nothing is left of the attempt.
 func Start(settings []Setting, command []string) error {
-	l := &launcher{env: os.Environ(), settings: settings}
+	l := newLauncher(withSIGPIPE(settings, os.Environ()))
 	l.estate = estate{
 		Generation:  1,
 		Command:     command,
@@ -55,28 +59,58 @@ func Start(settings []Setting, command []string) error {
 		Credentials: value(l.env, "CREDENTIALS_DIRECTORY"),
 	}
 	return l.launch(
+		l.readOptions,
 		l.checkStart,
 		l.askForAccess,
 		l.takeInherited,
+		l.chooseDirectory,
 		l.prepare,
 		l.openControl)
 }
 
 // Reload brings the next generation into being, with the command of the running
-// one if command is empty. An error means that the running generation serves on,
-// untouched.
+// one if command is empty. Where a foreground process is in charge, it is asked to do
+// so. An error means that the running generation serves on, untouched.
 func Reload(settings []Setting, command []string) error {
-	l := &launcher{env: os.Environ(), settings: settings}
+	l := newLauncher(settings)
+	if l.reporter == nil {
+		in, err := findInstance(l.env, nameIn(settings))
+		if err != nil {
+			return err
+		}
+		if in.foreground != nil {
+			defer in.foreground.close()
+			return askForeground(in.foreground, settings, command, value(l.env, "MAINPID") != "")
+		}
+		if in.dir != "" {
+			l.env = append(without(l.env, directoryVariable), directoryVariable+"="+in.dir)
+		}
+	}
 	l.Command = command
 	return l.launch(
 		l.checkReload,
 		l.meetPredecessor,
+		l.readOptions,
+		l.checkDetached,
 		l.prepare)
+}
+
+func newLauncher(settings []Setting) *launcher {
+	l := &launcher{settings: settings, stdio: [3]int{0, 1, 2}}
+	l.reporter = openReporter()
+	l.env = os.Environ() // openReporter completes it
+	return l
 }
 
 // launch runs section 5 of the design: what differs between a start and a reload,
 // rows 1 to 4, and then the rest.
 func (l *launcher) launch(steps ...func() error) error {
+	err := l.run(steps...)
+	l.reportEnd(err)
+	return err
+}
+
+func (l *launcher) run(steps ...func() error) error {
 	for _, step := range append(steps, l.gather) {
 		if err := step(); err != nil {
 			l.giveUp()
@@ -95,6 +129,9 @@ func (l *launcher) launch(steps ...func() error) error {
 // askForTime makes sure that our own deadline comes before the manager's
 // (row 2), whose SIGKILL would explain nothing.
 func (l *launcher) askForTime(d time.Duration, more ...notify.Field) error {
+	if l.manager == nil {
+		return nil
+	}
 	m := append(notify.Message{{Key: "EXTEND_TIMEOUT_USEC", Value: strconv.FormatInt(d.Microseconds(), 10)}}, more...)
 	return l.manager.Send(m, time.Now().Add(publishTime))
 }
@@ -166,7 +203,19 @@ func (l *launcher) askForEstate(control *channel) error {
 	}
 	l.predecessor = p
 	l.succeed(e)
+	l.takeStdio(&m)
 	return nil
+}
+
+// takeStdio gives a detached server what the running one has for its standard
+// descriptors. systemd's own choice for this process is as good or better.
+func (l *launcher) takeStdio(m *message) {
+	for i := range m.fields {
+		f := &m.fields[i]
+		if fd, err := strconv.Atoi(f.value); f.key == "@stdio" && err == nil && fd >= 0 && fd < len(l.stdio) && !bySystemd(l.env, os.Getpid()) {
+			l.stdio[fd] = f.take()
+		}
+	}
 }
 
 // succeed makes the running generation's estate that of the next one.
@@ -194,12 +243,14 @@ func refusal(m message) error {
 	return &Error{int(code), errors.New(m.get("reason"))}
 }
 
+func (l *launcher) readOptions() (err error) {
+	l.Settings = l.settings
+	l.options, err = ParseOptions(l.settings, os.LookupEnv)
+	return err
+}
+
 // prepare finds what is wrong before a socket is bound or a process started.
 func (l *launcher) prepare() (err error) {
-	l.Settings = l.settings
-	if l.options, err = ParseOptions(l.settings, os.LookupEnv); err != nil {
-		return err
-	}
 	if err := l.askForTime(l.options.ReadyTimeout + l.options.Probation + 2*launcherTime); err != nil {
 		return err
 	}
@@ -212,6 +263,16 @@ func (l *launcher) prepare() (err error) {
 		}
 	}
 	l.dir, l.private, err = notifyDirectory(l.env)
+	return err
+}
+
+// chooseDirectory finds a place for the sockets of a server that nobody else gave one.
+func (l *launcher) chooseDirectory() error {
+	if !l.options.Detach || runtimeDirectory(l.env) != "" || bySystemd(l.env, os.Getpid()) {
+		return nil
+	}
+	dir, err := makeInstanceDir(l.env, instanceName(l.options, l.Command))
+	l.env = append(l.env, directoryVariable+"="+dir)
 	return err
 }
 

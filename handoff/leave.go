@@ -33,6 +33,7 @@ func (k *keeper) leave() {
 		k.outliveLauncher()
 		k.takeBack()
 	}
+	removeInstanceDir(k.env)
 }
 
 // outliveLauncher makes sure that a launcher which is stopped or hung does not hold

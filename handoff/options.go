@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -25,6 +26,10 @@ type Options struct {
 	DrainTimeout  time.Duration // from the stop signal to SIGKILL, 0: no limit
 	MaxDraining   int           // generations that drain at once, 0: no limit
 	IgnoreSIGPIPE bool          // what IgnoreSIGPIPE= of systemd.exec(5) says
+	Detach        bool          // nobody follows the main PID but by the PID file
+
+	Foreground bool   // of a start: stay in front
+	Name       string // of the instance, "" for the command's
 }
 
 // A Setting is one option as a command line gave it. A reload takes over the
@@ -66,6 +71,18 @@ var options = []option{
 		o.IgnoreSIGPIPE, err = parseBool(v)
 		return err
 	}},
+	{"detach", "no", func(o *Options, v string) (err error) {
+		o.Detach, err = parseBool(v)
+		return err
+	}},
+	{"foreground", "no", func(o *Options, v string) (err error) {
+		o.Foreground, err = parseBool(v)
+		return err
+	}},
+	{"name", "", func(o *Options, v string) error {
+		o.Name = v
+		return checkName(v)
+	}},
 }
 
 // ParseOptions evaluates settings, then the environment, then the defaults. An
@@ -97,7 +114,30 @@ func parseOptions(settings []Setting, lookup func(string) (string, bool)) (o Opt
 			return o, err
 		}
 	}
-	return o, checkKnown(settings)
+	if err := checkKnown(settings); err != nil {
+		return o, err
+	}
+	return o, o.checkDetach(lookup)
+}
+
+// checkDetach wants a PID file for a server that nobody is told of otherwise. That
+// of the unit will do, which systemd names in PIDFILE.
+func (o *Options) checkDetach(lookup func(string) (string, bool)) error {
+	if !o.Detach {
+		return nil
+	}
+	if o.Foreground {
+		return errors.New("--detach and --foreground exclude each other")
+	}
+	if path, _ := lookup("PIDFILE"); o.PIDFile == "" && path != "" {
+		if err := o.setPIDFile(path); err != nil {
+			return fmt.Errorf("PIDFILE=%q: %w", path, err)
+		}
+	}
+	if o.PIDFile == "" {
+		return errors.New("--detach: nobody would learn which process the server is; hint: --pid-file PATH")
+	}
+	return nil
 }
 
 // set evaluates one setting.
@@ -237,4 +277,15 @@ func signalName(sig unix.Signal) string {
 		return strings.TrimPrefix(name, "SIG")
 	}
 	return strconv.Itoa(int(sig))
+}
+
+// withSIGPIPE decides for a server that systemd does not start: there SIGPIPE is
+// ignored only if somebody asks for that.
+func withSIGPIPE(settings []Setting, env []string) []Setting {
+	const name = "ignore-sigpipe"
+	made := slices.ContainsFunc(settings, func(s Setting) bool { return s.Name == name })
+	if made || value(env, envName(name)) != "" || bySystemd(env, os.Getpid()) {
+		return settings
+	}
+	return append(slices.Clone(settings), Setting{name, "no"})
 }

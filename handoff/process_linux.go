@@ -25,28 +25,53 @@ const self = "/proc/self/exe"
 // spawn starts this program in the role argv[0] as a sibling: CLONE_PARENT makes it a child of our own
 // parent, the manager, whose wait(2), Restart= and stop timeout then work on it
 // (a server that a launcher forked would be "not our child" for systemd, and
-// killed at once by a stop). It is a plain clone(2), because RestrictNamespaces=
-// answers clone3(2) with ENOSYS. The new process gets a session of its own and
-// exactly files, from descriptor 0 on.
-func spawn(argv, env []string, files []int) (process, error) {
+// killed at once by a stop). The new process gets exactly files, from descriptor 0
+// on, and keeps its terminal if it may have one.
+func spawn(argv, env []string, files []int, detach bool) (process, error) {
+	return clone(self, argv, env, files, unix.CLONE_PARENT, detach || !hasTerminal() || leadsSession())
+}
+
+// clone starts a program with a session or, to keep the terminal, a process group of
+// its own. It is a plain clone(2), because RestrictNamespaces= answers clone3(2) with
+// ENOSYS.
+func clone(path string, argv, env []string, files []int, flags uintptr, newSession bool) (process, error) {
 	handles := make([]uintptr, len(files))
 	for i, fd := range files {
 		handles[i] = uintptr(fd)
 	}
 	p := process{fd: -1}
 	attr := &syscall.ProcAttr{Env: env, Files: handles, Sys: &syscall.SysProcAttr{
-		Cloneflags: unix.CLONE_PARENT,
-		Setsid:     true,
+		Cloneflags: flags,
+		Setsid:     newSession,
+		Setpgid:    !newSession,
 		PidFD:      &p.fd,
 	}}
 	var err error
-	if p.pid, _, err = syscall.StartProcess(self, argv, attr); err != nil {
+	if p.pid, _, err = syscall.StartProcess(path, argv, attr); err != nil {
 		return process{}, fmt.Errorf("start %s: %w", argv[0], err)
 	}
 	if p.fd < 0 {
 		return process{}, fmt.Errorf("start %s: no pidfd; hint: Linux 5.3 or later is needed", argv[0])
 	}
 	return p, nil
+}
+
+// openParent holds the manager, unless it is process 1, whose end nobody sees, or a
+// process outside of our PID namespace.
+func openParent() (process, bool) {
+	pid := os.Getppid()
+	if pid <= 1 {
+		return process{}, false
+	}
+	p, err := open(pid)
+	if err != nil {
+		return process{}, false
+	}
+	if os.Getppid() != pid { // it died before we held it, and the number may be another's
+		p.close()
+		return process{}, false
+	}
+	return p, true
 }
 
 // open holds a process that somebody else started.
@@ -92,28 +117,34 @@ func (p process) dead() bool {
 	return !p.running() || err == nil && st.state == 'Z'
 }
 
-// fate says how an exited process ended, as far as the kernel tells somebody who
+// fate says how an exited process ended.
+func (p process) fate() string {
+	if ws, ok := p.exitStatus(); ok {
+		return describeStatus(ws)
+	}
+	return "exited"
+}
+
+// exitStatus is how an exited process ended, as far as the kernel tells somebody who
 // is not its parent: since Linux 6.15 once the parent has waited for it
 // (PIDFD_INFO_EXIT), and before, as long as it has not, by /proc/PID/stat.
-func (p process) fate() string {
+func (p process) exitStatus() (ws unix.WaitStatus, ok bool) {
 	info := unix.PidfdInfo{Mask: unix.PIDFD_INFO_EXIT}
 	if unix.IoctlPidfdInfo(p.fd, &info) == nil {
 		reaped := []unix.PollFd{{Fd: int32(p.fd)}} // POLLHUP
 		for info.Mask&unix.PIDFD_INFO_EXIT == 0 {
 			if n, err := unix.Poll(reaped, reapTime); err != nil && err != unix.EINTR || n == 0 {
-				return "exited"
+				return 0, false
 			}
 			info.Mask = unix.PIDFD_INFO_EXIT
 			if unix.IoctlPidfdInfo(p.fd, &info) != nil {
-				return "exited"
+				return 0, false
 			}
 		}
-		return describeStatus(unix.WaitStatus(info.Exit_code))
+		return unix.WaitStatus(info.Exit_code), true
 	}
-	if st, err := readStat(p.pid); err == nil && st.state == 'Z' && st.exitCode != 0 {
-		return describeStatus(unix.WaitStatus(st.exitCode))
-	}
-	return "exited"
+	st, err := readStat(p.pid)
+	return unix.WaitStatus(st.exitCode), err == nil && st.state == 'Z' && st.exitCode != 0
 }
 
 // reapTime bounds the wait for a process to be reaped, in milliseconds.

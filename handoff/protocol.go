@@ -71,3 +71,10 @@ const (
 	msgAbort     = "abort"     // launcher: end the generation and leave
 	msgDone      = "done"      // keeper: the generation is current
 )
+
+// Between `flipexec reload`, a foreground process and its launchers:
+const (
+	msgHandoff  = "handoff"  // reload: versions, manager, arguments for the launcher
+	msgProgress = "progress" // launcher, and on to reload: text
+	msgResult   = "result"   // launcher: text, why it failed; on to reload: that and code
+)

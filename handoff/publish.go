@@ -30,7 +30,7 @@ func (l *launcher) publish() (err error) {
 		return err
 	}
 	reached("announced")
-	if err := l.manager.Barrier(time.Now().Add(publishTime)); err != nil {
+	if err := l.awaitManager(); err != nil {
 		// The message is in its queue, in front of whatever the old
 		// server will say, and it will take it before it learns of
 		// that one's exit: going on is safe, and going back is not.
@@ -48,9 +48,22 @@ func (l *launcher) tooShort() error {
 	return fmt.Errorf("server %s as soon as it was ready", l.main.fate())
 }
 
+// awaitManager waits until the manager has taken what was sent.
+func (l *launcher) awaitManager() error {
+	if l.manager == nil {
+		return nil
+	}
+	return l.manager.Barrier(time.Now().Add(publishTime))
+}
+
 // announce tells the manager the main PID, and in the same instant the keeper that
-// it has been told: there is no way back from here.
+// it has been told: there is no way back from here. A manager that reads the PID file
+// instead may have done so already.
 func (l *launcher) announce() error {
+	if l.manager == nil {
+		l.keeperChannel.send(message{kind: msgAnnounced}) // best effort, as below
+		return nil
+	}
 	witness := (&notifyPath{link: notifyLink(l.dir, l.Generation)}).file()
 	witnessed, err := l.manager.SendWitnessed(l.announcement(), witness, announcedNote, time.Now().Add(publishTime))
 	if err != nil {
@@ -105,6 +118,7 @@ func (l *launcher) awaitDone() error {
 			return refusal(m)
 		case msgDone:
 			reached("done heard")
+			l.report("generation %d current pid=%d", l.Generation, l.main.pid)
 			l.pidFile = nil
 			return nil
 		}
@@ -146,7 +160,7 @@ func (l *launcher) takeBack() {
 		{Key: "READY", Value: "1"},
 		l.predecessor.status(),
 	})
-	if err := l.manager.Barrier(time.Now().Add(publishTime)); err != nil {
+	if err := l.awaitManager(); err != nil {
 		say("notify manager: %v", err)
 	}
 }
@@ -173,9 +187,11 @@ func (l *launcher) passAll(text string) {
 // commitAlone does what is left of a keeper's part: there must not be two
 // generations, and the server's watchdog must reach the manager.
 func (l *launcher) commitAlone() {
-	path := notifyPath{link: notifyLink(l.dir, l.Generation)}
-	if err := path.leadTo(value(l.env, "NOTIFY_SOCKET")); err != nil {
-		say("generation %d: notify path: %v", l.Generation, err)
+	if l.manager != nil {
+		path := notifyPath{link: notifyLink(l.dir, l.Generation)}
+		if err := path.leadTo(l.managerPath); err != nil {
+			say("generation %d: notify path: %v", l.Generation, err)
+		}
 	}
 	for _, s := range l.Dropped {
 		s.Unlink()

@@ -27,6 +27,8 @@ func init() {
 			os.Exit(ExitFailed)
 		}
 		os.Exit(0)
+	case foregroundRole:
+		os.Exit(runForeground(os.Args))
 	case stageRole:
 		runStage(os.Args)
 	}
@@ -89,6 +91,7 @@ func (k *keeper) take(m *message) (err error) {
 	if k.estate, err = estateFrom(m); err != nil {
 		return err
 	}
+	k.about = fmt.Sprintf("generation %d ", k.Generation)
 	if k.options, err = ParseOptions(k.Settings, os.LookupEnv); err != nil {
 		return err
 	}
@@ -99,6 +102,7 @@ func (k *keeper) take(m *message) (err error) {
 		p.members = membersOf(p.generation, p.server, k.env)
 		k.predecessor = p
 	}
+	k.parent, _ = takeProcess(m, "parent") // none if its end means nothing
 	if k.Server.pid == 0 {
 		return nil
 	}

@@ -23,7 +23,7 @@ func startStage(path string, command, env []string, files []int, o Options) (pro
 	}
 	defer unix.Close(pair[1])
 	argv := append([]string{stageRole, strconv.Itoa(len(files)), strconv.FormatBool(o.IgnoreSIGPIPE), path}, command...)
-	p, err := spawn(argv, env, append(files, pair[1]))
+	p, err := spawn(argv, env, append(files, pair[1]), o.Detach)
 	if err != nil {
 		unix.Close(pair[0])
 		return process{}, -1, err

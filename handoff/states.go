@@ -25,6 +25,7 @@ const (
 	isPublished              // the launcher: the manager follows the new server
 	isAborted                // the launcher: give up
 	isAbandoned              // the launcher died
+	isDeserted               // the manager died, where that is a foreground process
 	isReplaced               // the successor: commit
 	isCrowded                // the current generation: too many of us drain
 	isTimedOut               // the deadline of this state has passed
@@ -42,6 +43,7 @@ const (
 	commit                       // rows 10 and 11
 	leadPath                     // row 10 again, which failed
 	drain                        // row 12
+	finishDeserted               // tell the server to finish, without a successor
 	stopFailed                   // say why, send the stop signal, give it the grace
 	killFailed                   // say why, kill what the server left behind
 	awaitRest                    // wait for what the server left behind
@@ -88,6 +90,7 @@ var transitions = map[state]map[event]step{
 		isTimedOut:  {failed, stopFailed},
 		isAborted:   {failed, stopFailed},
 		isAbandoned: {failed, stopFailed},
+		isDeserted:  {failed, stopFailed},
 	},
 	probation: {
 		isTimedOut:  {publishing, tellReady},
@@ -95,6 +98,7 @@ var transitions = map[state]map[event]step{
 		hasExited:   {failed, killFailed},
 		isAborted:   {failed, stopFailed},
 		isAbandoned: {failed, stopFailed},
+		isDeserted:  {failed, stopFailed},
 	},
 	publishing: {
 		isAnnounced: {announced, awaitLauncher},
@@ -104,6 +108,7 @@ var transitions = map[state]map[event]step{
 		hasExited:   {failed, killFailed},
 		isAborted:   {failed, stopFailed},
 		isAbandoned: {failed, stopFailed},
+		isDeserted:  {failed, stopFailed},
 	},
 	announced: {
 		isPublished: {current, commit},
@@ -112,9 +117,11 @@ var transitions = map[state]map[event]step{
 		hasFailed:   {failed, stopFailed},
 		hasExited:   {failed, killFailed},
 		isAborted:   {failed, stopFailed},
+		isDeserted:  {failed, stopFailed},
 	},
 	current: {
 		isReplaced: {draining, drain},
+		isDeserted: {draining, finishDeserted},
 		isTimedOut: {current, leadPath},
 		hasExited:  {gone, cleanUp}, // the manager decides what next
 	},
@@ -142,5 +149,5 @@ func (s state) String() string {
 }
 
 func (e event) String() string {
-	return [...]string{"ready", "failed", "exited", "announced", "published", "aborted", "abandoned", "replaced", "crowded", "timed out", "empty"}[e]
+	return [...]string{"ready", "failed", "exited", "announced", "published", "aborted", "abandoned", "deserted", "replaced", "crowded", "timed out", "empty"}[e]
 }

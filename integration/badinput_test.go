@@ -51,7 +51,6 @@ var badStarts = []badStart{
 	{"command not in PATH", "", "/opt/flipexec/flipexec -- nosuchserver", "", 127, `command "nosuchserver": not found`},
 	{"command not executable", "", "/opt/flipexec/flipexec -- /etc/passwd", "", 126, `command "/etc/passwd": permission denied`},
 	{"command is a directory", "", "/opt/flipexec/flipexec -- /etc", "", 126, `command "/etc": is a directory`},
-	{"nobody to notify", "", "", "Type=exec\nNotifyAccess=none", 1, "no NOTIFY_SOCKET, so nobody would learn that the server is ready; hint: Type=notify"},
 	{"NOTIFY_SOCKET that does not exist", "", "/usr/bin/env NOTIFY_SOCKET=/nowhere/n /opt/flipexec/flipexec -- /bin/true", "", 1, "/nowhere/n: no such file or directory"},
 	{"NOTIFY_SOCKET that is no address", "", "/usr/bin/env NOTIFY_SOCKET=nonsense /opt/flipexec/flipexec -- /bin/true", "", 1, "NOTIFY_SOCKET: "},
 	{"PID file in a missing directory", "--pid-file /nowhere/p", "", "", 1, "check /nowhere/p: directory /nowhere/: no such file or directory"},

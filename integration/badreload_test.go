@@ -82,7 +82,7 @@ func TestBadReloadChangesNothing(t *testing.T) {
 		})
 	}
 	t.Run("by hand", func(t *testing.T) {
-		checkByHand(t, r, nil, 1, "reload: not started by the manager; hint: systemctl reload UNIT")
+		checkByHand(t, r, nil, 4, "reload: nothing that was started outside of systemd is running; hint: systemctl reload UNIT")
 		unchanged(t)
 	})
 	t.Run("another reload is under way", func(t *testing.T) {

@@ -131,8 +131,8 @@ func TestReloadsAtOnceByHandAreRefused(t *testing.T) {
 		// A launcher may be gone before the keeper has closed its connection.
 		rig.WaitFor(t, "the world is as before", 10*time.Second, func() bool { return world(t, r) == before })
 	}
-	checkAll(t, atOnce(t, r, nil, "/opt/flipexec/flipexec", "reload"), 1,
-		"reload: not started by the manager; hint: systemctl reload UNIT")
+	checkAll(t, atOnce(t, r, nil, "/opt/flipexec/flipexec", "reload"), 4,
+		"reload: nothing that was started outside of systemd is running; hint: systemctl reload UNIT")
 	unchanged()
 	done := beginReload(t, r, "GOHTTP_HANG=1")
 	checkAll(t, atOnce(t, r, asControlProcess(t, r), "/opt/flipexec/flipexec", "reload"), 3,

@@ -60,6 +60,9 @@ func Listen(path string) (*Socket, error) {
 // FD returns the descriptor, to be polled for input. It stays the Socket's.
 func (s *Socket) FD() int { return s.fd }
 
+// Path returns where the socket was bound.
+func (s *Socket) Path() string { return s.path }
+
 // Receive returns the datagram that has waited longest, and never blocks: it
 // returns [ErrEmpty] when there is none.
 //
