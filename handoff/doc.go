@@ -7,6 +7,10 @@
 // instant in which a process becomes the server. Keeper and server are started as
 // siblings, so that the manager is their parent.
 //
+// Where nobody follows the main PID a fourth one does, [Foreground]: a manager of our
+// own, which the others take for systemd. Or nobody does, and the PID file is all that
+// tells of a new server: the option detach.
+//
 // # A handoff
 //
 // L2, K2 and S2 are the launcher, keeper and server of the new generation, K1 and
@@ -85,6 +89,7 @@
 //	@older           process ID of an older generation's server; a pidfd
 //	@older-keeper    its keeper's connection, unless it is dead
 //	older-...        its generation, stop-signal and drain-timeout
+//	@stdio           0, 1 or 2, of a detached server
 //
 // Stop-signal and drain-timeout say how the server wants to be finished, should its
 // keeper die.
@@ -98,6 +103,18 @@
 //   - A field that the reader does not know is ignored, and its descriptor closed.
 //   - A message that the reader does not know is refused by its kind where a
 //     request or the answer is due, and ignored afterwards.
+//
+// A foreground process has a socket of its own, of the same kind and with the same
+// rules, on which it can be asked for a handoff:
+//
+//	reload      handoff   version least manager argument ...
+//	foreground  progress  text
+//	            result    code text
+//	     or     refused   version least reason code
+//
+// The arguments are for a launcher, which flipexec at the same path is started as.
+// Manager is "true" if the asker was started by the manager of the foreground process,
+// which then need not be told. Any number of "progress" come before the "result".
 //
 // The messages as bytes are in testdata/golden.
 //

@@ -156,7 +156,7 @@ func (f *foreground) begin(name string, args []string) (err error) {
 // socket.
 func (f *foreground) openSockets(name string) (err error) {
 	if f.dir = runtimeDirectory(f.env); f.dir == "" {
-		if f.dir, err = makeInstanceDir(f.env, name); err != nil {
+		if f.dir, err = makeInstanceDir(instanceRoots(f.env), name); err != nil {
 			return err
 		}
 	}

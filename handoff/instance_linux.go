@@ -58,9 +58,9 @@ func instanceRoots(env []string) (roots []string) {
 }
 
 // makeInstanceDir makes the directory for an instance, or finds it.
-func makeInstanceDir(env []string, name string) (string, error) {
+func makeInstanceDir(roots []string, name string) (string, error) {
 	var failures []error
-	for _, root := range instanceRoots(env) {
+	for _, root := range roots {
 		dir := filepath.Join(root, name)
 		err := makeOwn(root, 0o755)
 		if err == nil {
@@ -115,7 +115,7 @@ func removeInstanceDir(env []string) {
 
 // findInstance finds what a reload is about. It is nothing, without an error, when the
 // manager that started us has no foreground process: then we are its launcher.
-func findInstance(env []string, name string) (instance, error) {
+func findInstance(env, roots []string, name string) (instance, error) {
 	main := value(env, "MAINPID")
 	if dir := runtimeDirectory(env); dir != "" && (name == "" || has(env, directoryVariable)) {
 		in, _ := openInstance(dir)
@@ -124,7 +124,7 @@ func findInstance(env []string, name string) (instance, error) {
 		}
 		return in, nil
 	}
-	found := allInstances(env, name)
+	found := allInstances(roots, name)
 	if main != "" { // of the manager's unit: not just any
 		found = keepMain(found, main)
 		if len(found) == 0 {
@@ -167,8 +167,8 @@ func isService(unit string) bool {
 }
 
 // allInstances are those of our user that run, with a name if one is given.
-func allInstances(env []string, name string) (found []instance) {
-	for _, root := range instanceRoots(env) {
+func allInstances(roots []string, name string) (found []instance) {
+	for _, root := range roots {
 		if checkOwn(root) != nil {
 			continue
 		}

@@ -74,7 +74,7 @@ func Start(settings []Setting, command []string) error {
 func Reload(settings []Setting, command []string) error {
 	l := newLauncher(settings)
 	if l.reporter == nil {
-		in, err := findInstance(l.env, nameIn(settings))
+		in, err := findInstance(l.env, instanceRoots(l.env), nameIn(settings))
 		if err != nil {
 			return err
 		}
@@ -271,7 +271,7 @@ func (l *launcher) chooseDirectory() error {
 	if !l.options.Detach || runtimeDirectory(l.env) != "" || bySystemd(l.env, os.Getpid()) {
 		return nil
 	}
-	dir, err := makeInstanceDir(l.env, instanceName(l.options, l.Command))
+	dir, err := makeInstanceDir(instanceRoots(l.env), instanceName(l.options, l.Command))
 	l.env = append(l.env, directoryVariable+"="+dir)
 	return err
 }
