@@ -5,18 +5,21 @@ TAGS = urfave_cli_no_docs
 GO_BUILD = CGO_ENABLED=0 go build -trimpath -tags $(TAGS)
 VERSION =
 
-.PHONY: all flipexec demo test deps bench soak clean
+.PHONY: all flipexec demo demo-systemd test deps bench soak clean
 
 all: flipexec
 
 flipexec:
 	$(GO_BUILD) -ldflags '-s -w -X main.version=$(VERSION)' -o $(BINARY) .
 
-# A private systemd with a small server behind flipexec, under load, reloaded
-# twenty times. Needs root, and installs systemd if it is missing.
+# A small server behind flipexec, under load, reloaded twenty times.
 demo:
-	sh integration/deps.sh demo
 	go run ./integration/demo
+
+# The same under a private systemd. Needs root, and installs systemd if it is missing.
+demo-systemd:
+	sh integration/deps.sh demo
+	go run ./integration/demo -systemd
 
 # Everything that CI runs.
 test: deps

@@ -1,23 +1,24 @@
 //go:build linux
 
-// Demo shows reloads of a server behind flipexec, under load and under a private
-// systemd. It needs root, and leaves nothing behind.
+// Demo shows reloads of a server behind flipexec, under load: in the foreground, for
+// which nothing is needed, or with -systemd under a private systemd, which needs root.
+// It leaves nothing behind.
 package main
 
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"time"
 
 	"github.com/flipexec/flipexec/integration/load"
-	"github.com/flipexec/flipexec/integration/rig"
 )
 
 const (
@@ -28,33 +29,32 @@ const (
 )
 
 func main() {
+	systemd := flag.Bool("systemd", false, "under a private systemd")
+	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx); err != nil {
+	if err := run(ctx, *systemd); err != nil {
 		fmt.Fprintln(os.Stderr, "demo:", err)
 		os.Exit(1)
 	}
 }
 
 // run makes everything, and removes it.
-func run(ctx context.Context) (err error) {
-	if os.Geteuid() != 0 {
-		return errors.New("not root, which a private systemd needs; hint: sudo make demo")
-	}
-	programs, err := os.MkdirTemp("", "flipexec-demo-")
+func run(ctx context.Context, systemd bool) (err error) {
+	dir, err := os.MkdirTemp("", "flipexec-demo-")
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(programs)
-	if err := build(ctx, programs); err != nil {
+	defer os.RemoveAll(dir)
+	if err := build(ctx, dir); err != nil {
 		return err
 	}
-	r, err := rig.Start(rig.Config{Bind: []string{programs + ":/opt/flipexec"}})
-	if err != nil {
-		return err
+	var m manager = &terminal{dir: dir}
+	if systemd {
+		m = &private{programs: dir}
 	}
-	defer func() { err = errors.Join(err, r.Close()) }()
-	d := &demo{rig: r}
+	defer func() { err = errors.Join(err, m.close()) }()
+	d := &demo{manager: m}
 	for _, step := range []func(context.Context) error{d.start, d.reload, d.fail, d.stop} {
 		if err := step(ctx); err != nil {
 			return err
@@ -77,50 +77,41 @@ func build(ctx context.Context, dir string) error {
 	return nil
 }
 
-// unit is the README's, with the paths of here.
-const unit = `[Unit]
-Description=Web server
+// A manager is what flipexec runs under. Its methods are what a person would type.
+type manager interface {
+	start() error // and returns once the server is ready
+	reload() error
+	failingReload() (reason string, err error) // to a server that exits with status 3
+	stop() (outcome string, err error)
+	close() error // ends whatever is left
 
-[Service]
-Type=notify
-NotifyAccess=exec
-ExecStart=/opt/flipexec/flipexec --listen http=tcp::80 -- /opt/flipexec/gohttp
-ExecReload=/opt/flipexec/flipexec reload
-RuntimeDirectory=web
-Restart=on-failure
-
-[Install]
-WantedBy=multi-user.target
-`
-
-// broken makes the next server exit with status 3.
-const broken = "[Service]\nEnvironment=GOHTTP_FAIL=3\n"
+	about() string // "systemd 252"
+	verb() string  // in front of start and reload
+	mainPID() string
+	address() string
+	dial(ctx context.Context, network, address string) (net.Conn, error)
+}
 
 // A demo is what is shown, in the order of its methods.
 type demo struct {
-	rig         *rig.Rig
+	manager     manager
 	generations int // so many servers have been current
 	fresh, kept *load.Generator
 }
 
-// start is systemctl start, and the first line of the table.
+// start is the first line of the table.
 func (d *demo) start(ctx context.Context) error {
-	version, err := d.rig.Version()
-	if err != nil {
+	begin := time.Now()
+	if err := d.manager.start(); err != nil {
 		return err
 	}
-	if err := d.rig.WriteUnit("web.service", unit); err != nil {
-		return err
-	}
-	if _, err := d.rig.Systemctl("enable", "--quiet", "web"); err != nil {
-		return err
-	}
-	fmt.Printf("systemd %d, %d new connections/s, and %d requests/s on %d kept connections\n\n", version, rate, rate, kept)
+	took := time.Since(begin)
+	fmt.Printf("%s, %d new connections/s, and %d requests/s on %d kept connections\n\n", d.manager.about(), rate, rate, kept)
 	fmt.Printf("%-16s %10s %10s   %s\n", "", "took", "main PID", "who answers")
-	return d.replace(ctx, "start")
+	return d.show(ctx, "start", took)
 }
 
-// reload is systemctl reload, again and again, under load.
+// reload reloads again and again, under load.
 func (d *demo) reload(ctx context.Context) error {
 	d.startLoad()
 	tick := time.NewTicker(pace)
@@ -133,7 +124,12 @@ func (d *demo) reload(ctx context.Context) error {
 		case <-tick.C:
 		}
 		d.mark()
-		err := d.replace(ctx, "reload")
+		begin := time.Now()
+		err := d.manager.reload()
+		took := time.Since(begin)
+		if err == nil {
+			err = d.show(ctx, "reload", took)
+		}
 		d.endMark()
 		if err != nil {
 			d.stopLoad()
@@ -147,24 +143,19 @@ func (d *demo) reload(ctx context.Context) error {
 
 // fail is a reload to a server that does not start, under load.
 func (d *demo) fail(ctx context.Context) error {
-	if err := d.rig.WriteUnit("web.service.d/broken.conf", broken); err != nil {
-		return err
-	}
-	if _, err := d.rig.Systemctl("daemon-reload"); err != nil {
-		return err
-	}
 	d.startLoad()
-	_, err := d.rig.Systemctl("reload", "web")
-	before, answered, askErr := d.generation(ctx)
+	reason, err := d.manager.failingReload()
+	if err != nil {
+		d.stopLoad()
+		return err
+	}
+	answered, err := d.generation(ctx)
 	fresh, kept := d.stopLoad()
-	if err == nil {
-		return errors.New("systemctl reload of a broken server: got success")
+	if err != nil {
+		return err
 	}
-	if askErr != nil {
-		return askErr
-	}
-	fmt.Printf("\nThe next server is broken: systemctl reload fails. The journal says:\n  %s\n", reason(d.rig.Journal("web.service")))
-	fmt.Printf("Main PID %d, and generation %s answers: %d requests meanwhile, %d failed\n", before, answered,
+	fmt.Printf("\nThe next server is broken, and %s reload fails:\n  %s\n", d.manager.verb(), reason)
+	fmt.Printf("Main PID %s, and generation %s answers: %d requests meanwhile, %d failed\n", d.manager.mainPID(), answered,
 		fresh.OK+kept.OK, fresh.Failures()+kept.Failures())
 	if want := fmt.Sprint(d.generations); answered != want {
 		return fmt.Errorf("generation %s answers, want %s", answered, want)
@@ -172,26 +163,11 @@ func (d *demo) fail(ctx context.Context) error {
 	return errors.Join(check(fresh), check(kept))
 }
 
-// reason is the last line in which a launcher says why it failed.
-func reason(journal string) string {
-	last := "(nothing)"
-	for line := range strings.Lines(journal) {
-		if strings.HasPrefix(line, "flipexec: reload: ") {
-			last = strings.TrimSpace(line)
-		}
-	}
-	return last
-}
-
-// stop is systemctl stop.
 func (d *demo) stop(context.Context) error {
-	if _, err := d.rig.Systemctl("stop", "web"); err != nil {
+	outcome, err := d.manager.stop()
+	if err != nil {
 		return err
 	}
-	p := d.rig.Show("web.service", "Result", "ExecMainStatus")
-	fmt.Printf("\nsystemctl stop: result %s, exit status %s\n", p["Result"], p["ExecMainStatus"])
-	if p["Result"] != "success" {
-		return fmt.Errorf("stop: result %s", p["Result"])
-	}
+	fmt.Printf("\n%s\n", outcome)
 	return nil
 }

@@ -16,55 +16,46 @@ import (
 // patience bounds each wait for an answer.
 const patience = 10 * time.Second
 
-// replace starts or reloads, and prints a line about the generation that it made.
-func (d *demo) replace(ctx context.Context, verb string) error {
-	start := time.Now()
-	if _, err := d.rig.Systemctl(verb, "web"); err != nil {
-		return fmt.Errorf("%w\n%s", err, d.rig.Journal("web.service"))
-	}
-	took := time.Since(start)
+// show prints a line about the generation that is current now.
+func (d *demo) show(ctx context.Context, verb string, took time.Duration) error {
 	d.generations++
-	main, generation, err := d.generation(ctx)
+	generation, err := d.generation(ctx)
 	if err != nil {
 		return err
 	}
 	if want := strconv.Itoa(d.generations); generation != want {
 		return fmt.Errorf("generation %s answers, want %s", generation, want)
 	}
-	fmt.Printf("%-16s %7d ms %10d   generation %s\n", "systemctl "+verb, took.Milliseconds(), main, generation)
+	fmt.Printf("%-16s %7d ms %10s   generation %s\n", d.manager.verb()+" "+verb, took.Milliseconds(), d.manager.mainPID(), generation)
 	return nil
 }
 
-// generation is what systemd says the main PID is, and the generation that this
-// process, and no other, answers as. The one before stops to accept soon after it
-// was told to.
-func (d *demo) generation(ctx context.Context) (main int, generation string, err error) {
+// generation is the one that the main process, and no other, answers as. The one
+// before stops to accept soon after it was told to.
+func (d *demo) generation(ctx context.Context) (generation string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	pid := d.rig.Show("web.service", "MainPID")["MainPID"]
-	if main, err = strconv.Atoi(pid); err != nil {
-		return 0, "", fmt.Errorf("main PID: %w", err)
-	}
+	pid := d.manager.mainPID()
 	for alone := 0; alone < 4; alone++ {
 		header, err := d.ask(ctx)
 		if err != nil {
-			return 0, "", fmt.Errorf("waiting for an answer of process %s: %w", pid, err)
+			return "", fmt.Errorf("waiting for an answer of process %s: %w", pid, err)
 		}
 		generation = header.Get("X-Generation")
 		if header.Get("X-Pid") != pid {
 			alone = -1
 		}
 	}
-	return main, generation, nil
+	return generation, nil
 }
 
 // ask makes a request on a connection of its own.
 func (d *demo) ask(ctx context.Context) (http.Header, error) {
-	request, err := http.NewRequestWithContext(ctx, "GET", "http://127.0.0.1:80/", nil)
+	request, err := http.NewRequestWithContext(ctx, "GET", "http://"+d.manager.address()+"/", nil)
 	if err != nil {
 		return nil, err
 	}
-	client := http.Client{Transport: &http.Transport{DialContext: d.rig.Dial, DisableKeepAlives: true}}
+	client := http.Client{Transport: &http.Transport{DialContext: d.manager.dial, DisableKeepAlives: true}}
 	answer, err := client.Do(request)
 	if err != nil {
 		return nil, err
@@ -73,7 +64,7 @@ func (d *demo) ask(ctx context.Context) (http.Header, error) {
 }
 
 func (d *demo) startLoad() {
-	c := load.Config{Dial: d.rig.Dial, Network: "tcp", Addr: "127.0.0.1:80", Rate: rate, Timeout: patience}
+	c := load.Config{Dial: d.manager.dial, Network: "tcp", Addr: d.manager.address(), Rate: rate, Timeout: patience}
 	d.fresh = load.Start(c)
 	c.Conns = kept
 	d.kept = load.Start(c)
