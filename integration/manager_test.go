@@ -6,6 +6,9 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/flipexec/flipexec/integration/rig"
 )
 
 // TestUserManager: the same under systemd --user, without any privilege.
@@ -72,6 +75,39 @@ func TestDelegatedUnit(t *testing.T) {
 			}
 			if got := mainPID(t, r); got == pid {
 				t.Errorf("main process: still %d", pid)
+			}
+			must(t, r, "stop", "web")
+			if got := show(r, "Result"); got != "success" {
+				t.Errorf("Result: got %q, want success", got)
+			}
+		})
+	}
+}
+
+// TestPrivatePIDsUnit: as process 1 of the unit's PID namespace flipexec stays in front,
+// because no number of a process in there means anything to systemd.
+func TestPrivatePIDsUnit(t *testing.T) {
+	t.Parallel()
+	for _, suite := range []string{"trixie", "forky"} {
+		t.Run(suite, func(t *testing.T) {
+			t.Parallel()
+			r := boot(t, suite)
+			install(t, r, strings.Replace(unitText(goServer, "PrivatePIDs=yes", "KillMode=mixed"), "NotifyAccess=exec\n", "", 1))
+			must(t, r, "start", "web")
+			front, server := mainPID(t, r), answering(t, r)
+			load := startTraffic(r)
+			must(t, r, "reload", "web")
+			inRig(t, r, "kill -HUP "+strconv.Itoa(front))
+			rig.WaitFor(t, "generation 3 answers", 10*time.Second, func() bool {
+				_, header := get(t, r, "/")
+				return header.Get("X-Generation") == "3"
+			})
+			load.stop(t)
+			if got := mainPID(t, r); got != front {
+				t.Errorf("main process: got %d, want %d as before", got, front)
+			}
+			if got := answering(t, r); got == server {
+				t.Errorf("the first server still answers")
 			}
 			must(t, r, "stop", "web")
 			if got := show(r, "Result"); got != "success" {
