@@ -96,6 +96,13 @@ func (m members) inEnvironment(t table, pid int) bool {
 	return value(env, "NOTIFY_SOCKET") == m.notifyPath && value(env, "INVOCATION_ID") == m.invocation
 }
 
+// cannotTell reports whether a process may be of the generation and not show it just
+// now: in the middle of execve(2) it has an environment no more, and not yet
+// (environ_read, fs/proc/base.c).
+func (m members) cannotTell(pid int, st procStat, t table) bool {
+	return m.unit != "" && m.notifyPath != "" && st.bare && st.state != 'Z' && within(t.cgroup(pid), m.unit) && t.environ(pid) != nil
+}
+
 // has reports whether process pid is of the generation now.
 func (m members) has(pid int) bool { return m.current().include(pid, proc{}, map[int]bool{}) }
 
@@ -116,16 +123,20 @@ type sighting struct {
 }
 
 // look is one look at all processes of the system. Nobody is in it twice, and we
-// never are.
-func (m members) look() (seen []sighting) {
+// never are. It is doubtful if somebody may have been missed who was there.
+func (m members) look() (seen []sighting, doubtful bool) {
 	m, known := m.current(), map[int]bool{os.Getpid(): false}
 	for _, pid := range listProcesses() {
 		st, err := readStat(pid) // first: whoever has the number now is judged
-		if err == nil && m.include(pid, proc{}, known) {
+		switch {
+		case err != nil:
+		case m.include(pid, proc{}, known):
 			seen = append(seen, sighting{pid, st.started})
+		case m.cannotTell(pid, st, proc{}):
+			doubtful = true
 		}
 	}
-	return seen
+	return seen, doubtful
 }
 
 // hold opens the process that was seen, if it still runs.
@@ -147,31 +158,32 @@ const maxHeld = 64
 
 // hold holds living processes of the generation, if there are any, for the caller.
 func (m members) hold() (held []process) {
-	for range 2 { // who forks and exits while we read can hide from one look
-		for _, s := range m.look() {
+	for i := range maxLooks {
+		seen, doubtful := m.look()
+		for _, s := range seen {
 			if p, ok := s.hold(); ok && len(held) < maxHeld {
 				held = append(held, p)
 			} else if ok {
 				p.close()
 			}
 		}
-		if len(held) > 0 {
+		if len(held) > 0 || i > 0 && !doubtful { // who forks and exits while we read can hide from one look
 			break
 		}
 	}
 	return held
 }
 
-// killPasses bounds the work on processes that fork faster than we read.
-const killPasses = 100
+// maxLooks bounds the work on processes that fork faster than we read.
+const maxLooks = 100
 
 // kill sends SIGKILL to every process of the generation. It looks before it kills,
 // because who loses its parent can be lost, and repeats that until it finds nobody
 // new, because a process may fork while we read; after SIGKILL it no longer can.
 func (m members) kill() {
 	killed := map[sighting]bool{}
-	for range killPasses {
-		again, seen := false, m.look()
+	for range maxLooks {
+		seen, again := m.look()
 		killCgroup(m.cgroup)
 		for _, l := range m.leaders { // ProtectProc= may hide one that changed its user
 			l.signal(unix.SIGKILL) // best effort: what runs as another user ends with the unit

@@ -73,6 +73,36 @@ var aReload = fakeTable{
 	309: {304, 309, "/user.slice/session-1.scope", []string{run1, path2}},
 }
 
+// TestProcessInExecveIsLookedAtAgain: it has no environment just then, by which alone
+// a daemon is found.
+func TestProcessInExecveIsLookedAtAgain(t *testing.T) {
+	m := members{notifyPath: "/run/web/flipexec-notify-2", invocation: "1", unit: testUnit}
+	executing := procStat{state: 'R', parent: 1, bare: true}
+	table := fakeTable{
+		1: {1, 1, testUnit, []string{""}},                   // as /proc/PID/environ reads then
+		2: {1, 2, testUnit, nil},                            // not to be read
+		3: {1, 3, "/user.slice/x", []string{""}},            // not of the unit
+		4: {1, 4, testUnit + "/x", []string{run1, manager}}, // that was faster than we
+	}
+	for pid, want := range map[int]bool{1: true, 2: false, 3: false, 4: true} {
+		if got := m.cannotTell(pid, executing, table); got != want {
+			t.Errorf("process %d: got %v, want %v", pid, got, want)
+		}
+	}
+	for name, c := range map[string]struct {
+		m  members
+		st procStat
+	}{
+		"dead":                         {m, procStat{state: 'Z', parent: 1, bare: true}},
+		"with an empty environment":    {m, procStat{state: 'S', parent: 1}},
+		"of a generation without path": {members{unit: testUnit}, executing},
+	} {
+		if c.m.cannotTell(1, c.st, table) {
+			t.Errorf("%s: got true, want false", name)
+		}
+	}
+}
+
 func find(m members, t fakeTable) (pids []int) {
 	known := map[int]bool{}
 	for pid := range t {

@@ -16,6 +16,7 @@ type procStat struct {
 	session  int
 	started  string // with the process ID it names a process once and for all
 	exitCode int    // a wait status; 0 where ptrace access is denied
+	bare     bool   // it has no environment, not even an empty one; true where ptrace access is denied
 }
 
 func readStat(pid int) (procStat, error) {
@@ -29,11 +30,11 @@ func readStat(pid int) (procStat, error) {
 func parseStat(data []byte) (st procStat, err error) {
 	// The command may hold blanks and parentheses; the last ")" ends it.
 	fields := strings.Fields(string(data[bytes.LastIndexByte(data, ')')+1:]))
-	const state, ppid, session, startTime, exitCode = 0, 1, 3, 19, 49 // fields 3, 4, 6, 22 and 52 of the manual
+	const state, ppid, session, startTime, envStart, exitCode = 0, 1, 3, 19, 47, 49 // fields 3, 4, 6, 22, 50 and 52 of the manual
 	if len(fields) <= exitCode {
 		return st, errors.New("stat: too few fields")
 	}
-	st.state, st.started = fields[state][0], fields[startTime]
+	st.state, st.started, st.bare = fields[state][0], fields[startTime], fields[envStart] == "0"
 	for _, f := range []struct {
 		to *int
 		at int

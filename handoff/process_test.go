@@ -3,6 +3,7 @@ package handoff
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"strconv"
 	"strings"
 	"testing"
@@ -10,11 +11,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// stat is a line of /proc/PID/stat with the given fields 1 to 6 and 52; field 22 is 7.
-func stat(head, exitCode string) string { return statStarted(head, "7", exitCode) }
+// stat is a line of /proc/PID/stat with the given fields 1 to 6 and 52; field 22 is 7
+// and field 50 is 9.
+func stat(head, exitCode string) string { return statOf(head, "7", "9", exitCode) }
 
-func statStarted(head, started, exitCode string) string {
-	return head + strings.Repeat(" 0", 15) + " " + started + strings.Repeat(" 0", 29) + " " + exitCode + "\n"
+func statOf(head, started, envStart, exitCode string) string {
+	return head + strings.Repeat(" 0", 15) + " " + started + strings.Repeat(" 0", 27) + " " + envStart + " 0 " + exitCode + "\n"
 }
 
 func TestStatIsParsedWhateverTheCommandIsCalled(t *testing.T) {
@@ -51,6 +53,13 @@ func TestStatIsThatOfTheKernel(t *testing.T) {
 	}
 	if st.parent != os.Getppid() || st.session != session {
 		t.Errorf("got parent %d, session %d, want %d, %d", st.parent, st.session, os.Getppid(), session)
+	}
+	if st.bare {
+		t.Error("we have an environment")
+	}
+	p := hold(t, exec.Command("/bin/true"))
+	if st, err = readStat(p.pid); err != nil || !st.bare {
+		t.Errorf("dead process: got %+v, %v, want no environment", st, err)
 	}
 }
 
@@ -116,8 +125,11 @@ func FuzzParseStat(f *testing.F) {
 			}
 			return
 		}
-		head := fmt.Sprintf("1 (x) %s %d 0 %d", []byte{st.state}, st.parent, st.session)
-		if again, err := parseStat([]byte(statStarted(head, st.started, strconv.Itoa(st.exitCode)))); err != nil || again != st {
+		head, envStart := fmt.Sprintf("1 (x) %s %d 0 %d", []byte{st.state}, st.parent, st.session), "1"
+		if st.bare {
+			envStart = "0"
+		}
+		if again, err := parseStat([]byte(statOf(head, st.started, envStart, strconv.Itoa(st.exitCode)))); err != nil || again != st {
 			t.Fatalf("%q is %+v, and then %+v, %v", data, st, again, err)
 		}
 	})
