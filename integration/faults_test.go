@@ -3,12 +3,9 @@
 package integration
 
 import (
-	"fmt"
 	"os"
 	"regexp"
 	"slices"
-	"strings"
-	"sync"
 	"testing"
 )
 
@@ -95,10 +92,15 @@ func TestFaults(t *testing.T) {
 	for range rigs {
 		pool <- nil
 	}
-	report := faultReport{rows: map[string]string{}}
+	cells := faultCells()
+	var names []string
+	for _, c := range cells {
+		names = append(names, c.name())
+	}
+	report := newTable("FAULTS.md", faultsHead, names)
 	t.Run("at", func(t *testing.T) {
 		group := t
-		for _, c := range faultCells() {
+		for _, c := range cells {
 			t.Run(c.name(), func(t *testing.T) {
 				t.Parallel()
 				r := <-pool
@@ -106,7 +108,7 @@ func TestFaults(t *testing.T) {
 				if r == nil {
 					r = bootFaults(t, group)
 				}
-				report.add(c, c.run(t, r))
+				report.add(c.name(), c.row(c.run(t, r)))
 			})
 		}
 	})
@@ -124,18 +126,6 @@ func faultCells() (cells []faultCell) {
 		cells = append(cells, faultCell{step: s, victim: "unit", fault: "systemctl stop"})
 	}
 	return append(cells, obstacleCells()...)
-}
-
-// A faultReport collects the rows.
-type faultReport struct {
-	mu   sync.Mutex
-	rows map[string]string
-}
-
-func (r *faultReport) add(c faultCell, o outcome) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.rows[c.name()] = c.row(o)
 }
 
 const faultsHead = `# What happens when something fails in the middle of a handoff
@@ -160,45 +150,3 @@ everything has settled:
 | step | at | process | fault | reload | serves | main PID | PID file | paths | processes | descriptors | next |
 |---|---|---|---|---|---|---|---|---|---|---|---|
 `
-
-// check compares the table with the file, or the rows that there are.
-func (r *faultReport) check(t *testing.T) {
-	t.Helper()
-	var b strings.Builder
-	b.WriteString(faultsHead)
-	for _, c := range faultCells() {
-		b.WriteString(r.rows[c.name()])
-	}
-	if os.Getenv("FLIPEXEC_UPDATE") != "" && len(r.rows) == len(faultCells()) {
-		if err := os.WriteFile("FAULTS.md", []byte(b.String()), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	file, err := os.ReadFile("FAULTS.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	got, want := strings.Split(b.String(), "\n"), strings.Split(string(file), "\n")
-	if len(r.rows) < len(faultCells()) { // what was not run can be anything
-		want = slices.DeleteFunc(want, func(line string) bool { return !slices.Contains(got, line) })
-	}
-	if !slices.Equal(got, want) {
-		t.Errorf("FAULTS.md says something else (FLIPEXEC_UPDATE=1 replaces it):\n%s", difference(got, want))
-	}
-}
-
-// difference lists the lines that are not in both, in a form for people.
-func difference(got, want []string) string {
-	var b strings.Builder
-	for _, line := range want {
-		if !slices.Contains(got, line) {
-			fmt.Fprintln(&b, "file", line)
-		}
-	}
-	for _, line := range got {
-		if !slices.Contains(want, line) {
-			fmt.Fprintln(&b, "now ", line)
-		}
-	}
-	return b.String()
-}
