@@ -102,33 +102,48 @@ func BenchmarkReadyToStop(b *testing.B) {
 	b.Log("goal: under 5 ms")
 }
 
-// BenchmarkKeeperMemory weighs keepers that have fallen asleep, beside a Go program that
-// does nothing but wait.
+// BenchmarkKeeperMemory weighs keepers that have fallen asleep.
 func BenchmarkKeeperMemory(b *testing.B) {
-	buildReferences(b)
-	unix.Sync() // pages of a program just written count as dirty
-	bare := weighBare(b)
 	r := boot(b, "host")
 	install(b, r, unitText(goServer))
 	must(b, r, "start", "web")
-	var keeper memory
+	checkMemory(b, r, keeperPID)
+	b.Log("goal: 3.0 MB PSS, 1.2 MB of it private and dirty")
+}
+
+// BenchmarkForegroundMemory weighs a foreground process, which goes through all that
+// its keepers share.
+func BenchmarkForegroundMemory(b *testing.B) {
+	r := boot(b, "host")
+	startForeground(b, r)
+	checkMemory(b, r, mainPID)
+	b.Log("goal: as a keeper, BenchmarkKeeperMemory")
+}
+
+// checkMemory weighs a process of five generations once it has fallen asleep, beside a
+// Go program that does nothing but wait.
+func checkMemory(b *testing.B, r *rig.Rig, find func(testing.TB, *rig.Rig) int) {
+	b.Helper()
+	buildReferences(b)
+	unix.Sync() // pages of a program just written count as dirty
+	bare := weighBare(b)
+	var m memory
 	for b.Loop() {
 		for generation := 1; generation <= 5; generation++ {
-			pid := keeperPID(b, r)
+			pid := find(b, r)
 			awaitSleep(b, r, pid)
-			keeper = parseMemory(b, readProc(b, r, pid, "smaps_rollup"))
-			b.Logf("generation %d: keeper %v", generation, keeper)
+			m = parseMemory(b, readProc(b, r, pid, "smaps_rollup"))
+			b.Logf("generation %d: %v", generation, m)
 			must(b, r, "reload", "web")
 			awaitOneGeneration(b, r)
 		}
 	}
 	b.Logf("a Go program that waits: %v", bare)
-	b.Log("goal: 3.0 MB PSS, 1.2 MB of it private and dirty")
 	b.ReportMetric(0, "ns/op")
-	b.ReportMetric(float64(keeper.pss)/1000, "pss-MB")
-	b.ReportMetric(float64(keeper.dirty)/1000, "dirty-MB")
-	b.ReportMetric(float64(keeper.pss)/float64(bare.pss), "x-bare-pss")
-	b.ReportMetric(float64(keeper.dirty)/float64(bare.dirty), "x-bare-dirty")
+	b.ReportMetric(float64(m.pss)/1000, "pss-MB")
+	b.ReportMetric(float64(m.dirty)/1000, "dirty-MB")
+	b.ReportMetric(float64(m.pss)/float64(bare.pss), "x-bare-pss")
+	b.ReportMetric(float64(m.dirty)/float64(bare.dirty), "x-bare-dirty")
 }
 
 // A memory is what a process holds, in units of 1000 bytes.
@@ -139,7 +154,7 @@ func (m memory) String() string {
 }
 
 // parseMemory reads smaps_rollup, whose "kB" are 1024 bytes.
-func parseMemory(b *testing.B, text string) memory {
+func parseMemory(b testing.TB, text string) memory {
 	b.Helper()
 	value := func(key string) int {
 		n, err := strconv.Atoi(strings.TrimSuffix(strings.Join(fields(text, key), ""), " kB"))

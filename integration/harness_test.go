@@ -122,13 +122,19 @@ func must(t testing.TB, r *rig.Rig, args ...string) {
 		t.Fatalf("systemctl %s: %v\n%s\n%s", strings.Join(args, " "), err, out, r.Journal("web.service"))
 	}
 	if args[0] == "start" { // which is over for systemd before it is for the launcher
-		rig.WaitFor(t, "the launcher has left", 20*time.Second, func() bool {
-			return !slices.ContainsFunc(processes(t, r), func(p string) bool {
-				argv := strings.Fields(p)[1:]
-				return len(argv) == 0 || filepath.Base(argv[0]) == "flipexec" // nothing: it is leaving
-			})
-		})
+		awaitLauncher(t, r)
 	}
+}
+
+// awaitLauncher waits until the launcher in web.service has left.
+func awaitLauncher(t testing.TB, r *rig.Rig) {
+	t.Helper()
+	rig.WaitFor(t, "the launcher has left", 20*time.Second, func() bool {
+		return !slices.ContainsFunc(processes(t, r), func(p string) bool {
+			argv := strings.Fields(p)[1:]
+			return len(argv) == 0 || filepath.Base(argv[0]) == "flipexec" // nothing: it is leaving
+		})
+	})
 }
 
 // show is one property of web.service.
@@ -147,20 +153,26 @@ func mainPID(t testing.TB, r *rig.Rig) int {
 // get asks the server behind port 80 of the rig for a path, on a new connection.
 func get(t testing.TB, r *rig.Rig, path string) (body string, header http.Header) {
 	t.Helper()
+	body, header, err := tryGet(r, path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return body, header
+}
+
+// tryGet is get of a server that may not be there.
+func tryGet(r *rig.Rig, path string) (body string, header http.Header, err error) {
 	client := http.Client{
 		Transport: &http.Transport{DialContext: r.Dial, DisableKeepAlives: true},
 		Timeout:   10 * time.Second,
 	}
 	resp, err := client.Get("http://127.0.0.1:80" + path)
 	if err != nil {
-		t.Fatal(err)
+		return "", nil, err
 	}
 	defer resp.Body.Close()
 	b, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return strings.TrimSpace(string(b)), resp.Header
+	return strings.TrimSpace(string(b)), resp.Header, err
 }
 
 // answering is the process that answers a request.

@@ -12,8 +12,8 @@ import (
 	"github.com/flipexec/flipexec/integration/rig"
 )
 
-// idleTime is how long the keeper is watched. The Go runtime's own monitor thread
-// looks around once a minute, at first a minute after the keeper fell asleep.
+// idleTime is how long a process is watched. The Go runtime's own monitor thread looks
+// around once a minute, at first a minute after the process fell asleep.
 const idleTime = 10 * time.Second
 
 // TestIdleKeeperNeverWakes: whatever the server does, nothing of it passes the
@@ -26,18 +26,47 @@ func TestIdleKeeperNeverWakes(t *testing.T) {
 	must(t, r, "reload", "web")
 	checkAgreement(t, r)
 	awaitOneGeneration(t, r)
-	keeper := keeperPID(t, r)
-	awaitSleep(t, r, keeper)
+	checkIdle(t, r, keeperPID(t, r))
+}
+
+// TestIdleForegroundProcessNeverWakes: it manages, and has no part in what the server
+// does either.
+func TestIdleForegroundProcessNeverWakes(t *testing.T) {
+	t.Parallel()
+	r := boot(t, "host")
+	startForeground(t, r)
+	must(t, r, "reload", "web")
+	awaitOneGeneration(t, r)
+	checkIdle(t, r, mainPID(t, r))
+}
+
+// startForeground starts a server for whose manager nothing counts but the foreground
+// process.
+func startForeground(t testing.TB, r *rig.Rig) {
+	t.Helper()
+	install(t, r, strings.NewReplacer("Type=notify\n", "Type=simple\n", "NotifyAccess=exec\n", "KillMode=mixed\n").Replace(unitText(goServer)))
+	must(t, r, "start", "web")
+	rig.WaitFor(t, "the server serves", 20*time.Second, func() bool {
+		_, _, err := tryGet(r, "/")
+		return err == nil
+	})
+	awaitLauncher(t, r)
+}
+
+// checkIdle watches a process that has nothing to do, while its server is busy.
+func checkIdle(t *testing.T, r *rig.Rig, pid int) {
+	t.Helper()
+	awaitSleep(t, r, pid)
 	traffic := startTraffic(r)
-	before := activity(t, r, keeper)
+	before := activity(t, r, pid)
 	<-time.After(idleTime) // nothing to await: the promise is that nothing happens
-	if after := activity(t, r, keeper); after != before {
-		t.Errorf("context switches and CPU time of the keeper:\nbefore %s\nafter  %s", before, after)
+	if after := activity(t, r, pid); after != before {
+		t.Errorf("context switches and CPU time:\nbefore %s\nafter  %s", before, after)
 	}
-	for _, call := range systemCalls(t, r, keeper) {
-		t.Errorf("system call of the keeper: %s", call)
+	for _, call := range systemCalls(t, r, pid) {
+		t.Errorf("system call: %s", call)
 	}
-	checkWatched(t, r, keeper)
+	checkWatched(t, r, pid)
 	traffic.stop(t)
 }
 
@@ -91,7 +120,7 @@ func systemCalls(t testing.TB, r *rig.Rig, pid int) (returned []string) {
 		}
 	}
 	if asleep == 0 {
-		t.Errorf("strace did not see the keeper sleep: %q", trace)
+		t.Errorf("strace did not see the process sleep: %q", trace)
 	}
 	return returned
 }
@@ -122,7 +151,7 @@ func checkWatched(t testing.TB, r *rig.Rig, pid int) {
 			}
 		}
 	}
-	if sockets < 2 { // the server's and the control socket
-		t.Errorf("sockets of the keeper: got %d, want at least 2", sockets)
+	if sockets < 2 { // the control socket, and the server's or the notify socket
+		t.Errorf("sockets: got %d, want at least 2", sockets)
 	}
 }
