@@ -106,6 +106,7 @@ func ownProgram(env []string) string {
 // runForeground is the whole life of a foreground process; it returns its exit code.
 func runForeground(args []string) int {
 	os.WriteFile("/proc/self/comm", []byte("flipexec"), 0) // best effort: or ps(1) calls it "exe"
+	collectOnRequest()
 	f := &foreground{env: os.Environ(), program: args[1], terminal: hasTerminal()}
 	stop, err := strconv.Atoi(args[3])
 	if err == nil {

@@ -182,6 +182,7 @@ func (f *foreground) launcherExited(ws unix.WaitStatus) {
 		f.again = false
 		f.reloadBySignal()
 	default:
+		releaseHeap()
 		releaseText()
 	}
 }

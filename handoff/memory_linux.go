@@ -3,10 +3,36 @@ package handoff
 import (
 	"fmt"
 	"os"
+	"runtime"
+	"runtime/debug"
 	"strings"
 
 	"golang.org/x/sys/unix"
 )
+
+const (
+	// maxGarbage is what a few handoffs leave. The first collection takes twice as much
+	// for itself, and keeps it.
+	maxGarbage = 512 << 10
+
+	// maxMemory is for a flood of messages, which nobody collects in time.
+	maxMemory = 32 << 20
+)
+
+// collectOnRequest leaves garbage to releaseHeap, in a process that lives long. The Go
+// runtime would let it become 4 MB, and then collect every two minutes.
+func collectOnRequest() {
+	debug.SetGCPercent(-1)
+	debug.SetMemoryLimit(maxMemory)
+}
+
+// releaseHeap lets go of what handoffs have left, if it is worth it.
+func releaseHeap() {
+	var m runtime.MemStats
+	if runtime.ReadMemStats(&m); m.NumGC > 0 || m.HeapAlloc > maxGarbage {
+		debug.FreeOSMemory()
+	}
+}
 
 // releaseText lets go of the pages of our own program file, most of which only the
 // start needed: two thirds of what an idle keeper would hold. They are clean, so
