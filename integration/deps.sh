@@ -23,6 +23,10 @@ if [ "${1:-}" != demo ]; then
 	need gcc gcc
 	need libc6-dev /usr/include/stdio.h
 	need strace strace
+	need runit runsvdir
+	need supervisor supervisord
+	need s6 s6-svscan
+	need runc runc
 	need debian-archive-keyring /usr/share/keyrings/debian-archive-keyring.gpg
 fi
 [ -n "$missing" ] || exit 0
@@ -31,6 +35,16 @@ if [ "$(id -u)" != 0 ]; then
 	echo "deps.sh: not root, and these packages are missing:$missing" >&2
 	exit 1
 fi
+# Nothing of it is to run on this machine.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e $policy ]; then
+	trap 'rm -f $policy' EXIT
+	printf '#!/bin/sh\nexit 101\n' >$policy
+	chmod +x $policy
+fi
 apt-get update -qq
 # shellcheck disable=SC2086 # a list of words
 DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $missing >/dev/null
+case $missing in
+*supervisor*) update-rc.d supervisor disable ;; # nor after its next start
+esac

@@ -9,15 +9,13 @@ import (
 	"time"
 )
 
-// quietTime is how long a connection without a request has to be quiet until it is closed in a drain.
-const quietTime = time.Second
-
 // A server knows its connections. http.Server.Shutdown alone is not enough to lose nothing: once it has been
 // called, a connection whose request is read only then is closed without an answer.
 type server struct {
 	http      http.Server
 	accepting sync.WaitGroup
 	draining  atomic.Bool
+	quietTime time.Duration // how long a connection without a request has to be quiet until it is closed in a drain
 
 	mu      sync.Mutex
 	quiet   map[net.Conn]time.Time // since when; zero while a request is being answered
@@ -79,7 +77,7 @@ func (s *server) closeQuiet(begin time.Time) (wait time.Duration, left int) {
 		if since.Before(begin) {
 			since = begin
 		}
-		rest := time.Until(since.Add(quietTime))
+		rest := time.Until(since.Add(s.quietTime))
 		if rest <= 0 {
 			_ = c.Close() // its goroutine reports StateClosed
 			delete(s.quiet, c)

@@ -16,6 +16,7 @@ import (
 //	/slow?ms=N     the same, after N milliseconds
 //	/env?name=X    an environment variable
 //	/limits        "nofile SOFT HARD" and "cwd DIR", each in a line
+//	/exit?status=N not at all: the server is gone
 func (s *server) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { s.answer(w, who()) })
@@ -28,6 +29,14 @@ func (s *server) handler() http.Handler {
 		}
 		time.Sleep(time.Duration(ms) * time.Millisecond)
 		s.answer(w, who())
+	})
+	mux.HandleFunc("/exit", func(w http.ResponseWriter, r *http.Request) {
+		status, err := strconv.Atoi(r.FormValue("status"))
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		os.Exit(status)
 	})
 	mux.HandleFunc("/limits", func(w http.ResponseWriter, r *http.Request) {
 		text, err := limits()

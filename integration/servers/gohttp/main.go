@@ -3,6 +3,7 @@
 // Sockets: every descriptor of LISTEN_FDS, of which LISTEN_PID must say that they are ours; there is no other.
 // Ready: READY=1 on $NOTIFY_SOCKET once it accepts on all of them; then WATCHDOG=1 if it is asked to.
 // Stop: SIGTERM closes the listeners, answers what has been accepted (drain.go), and exits 0.
+// GOHTTP_QUIET_TIME=5s: how long a client may be quiet in a drain before its first request (1s).
 // Faults for tests: GOHTTP_FAIL=3 (exit 3 at once), GOHTTP_HANG=1 (never serve, never ready), GOHTTP_START_DELAY=2s
 // (before it serves), GOHTTP_DIE=1 (exit as soon as READY=1 is said), GOHTTP_STOP_DELAY=2s (before it exits),
 // GOHTTP_STOPPING=1 (say STOPPING=1).
@@ -48,7 +49,10 @@ func run() error {
 	}
 	term := make(chan os.Signal, 1)
 	signal.Notify(term, syscall.SIGTERM)
-	s := newServer()
+	s, err := newServer()
+	if err != nil {
+		return err
+	}
 	failed := s.serve(listeners)
 	if err := notify(fmt.Sprintf("READY=1\nSTATUS=serving, pid %d", os.Getpid())); err != nil {
 		return err
@@ -120,8 +124,14 @@ func (s *server) serve(listeners []net.Listener) <-chan error {
 	return failed
 }
 
-func newServer() *server {
-	s := &server{quiet: map[net.Conn]time.Time{}, changed: make(chan struct{}, 1)}
+func newServer() (*server, error) {
+	s := &server{quiet: map[net.Conn]time.Time{}, changed: make(chan struct{}, 1), quietTime: time.Second}
 	s.http = http.Server{Handler: s.handler(), ConnState: s.track}
-	return s
+	if text := os.Getenv("GOHTTP_QUIET_TIME"); text != "" {
+		var err error
+		if s.quietTime, err = time.ParseDuration(text); err != nil {
+			return nil, fmt.Errorf("GOHTTP_QUIET_TIME: %w", err)
+		}
+	}
+	return s, nil
 }
