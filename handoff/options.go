@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/flipexec/flipexec/activation"
+	"github.com/flipexec/flipexec/notation"
 	"golang.org/x/sys/unix"
 )
 
@@ -48,11 +49,11 @@ var options = []option{
 	{"listen", "", (*Options).setListen},
 	{"pid-file", "", (*Options).setPIDFile},
 	{"ready-timeout", "60s", func(o *Options, v string) (err error) {
-		o.ReadyTimeout, err = parseDuration(v, time.Millisecond)
+		o.ReadyTimeout, err = notation.Duration(v, time.Millisecond)
 		return err
 	}},
 	{"probation", "0", func(o *Options, v string) (err error) {
-		o.Probation, err = parseDuration(v, 0)
+		o.Probation, err = notation.Duration(v, 0)
 		return err
 	}},
 	{"stop-signal", "TERM", func(o *Options, v string) (err error) {
@@ -60,7 +61,7 @@ var options = []option{
 		return err
 	}},
 	{"drain-timeout", "90s", func(o *Options, v string) (err error) {
-		o.DrainTimeout, err = parseDuration(v, 0)
+		o.DrainTimeout, err = notation.Duration(v, 0)
 		return err
 	}},
 	{"max-draining", "0", func(o *Options, v string) (err error) {
@@ -68,15 +69,15 @@ var options = []option{
 		return err
 	}},
 	{"ignore-sigpipe", "yes", func(o *Options, v string) (err error) {
-		o.IgnoreSIGPIPE, err = parseBool(v)
+		o.IgnoreSIGPIPE, err = notation.Bool(v)
 		return err
 	}},
 	{"detach", "no", func(o *Options, v string) (err error) {
-		o.Detach, err = parseBool(v)
+		o.Detach, err = notation.Bool(v)
 		return err
 	}},
 	{"foreground", "no", func(o *Options, v string) (err error) {
-		o.Foreground, err = parseBool(v)
+		o.Foreground, err = notation.Bool(v)
 		return err
 	}},
 	{"name", "", func(o *Options, v string) error {
@@ -225,18 +226,6 @@ func (o *Options) setPIDFile(path string) error {
 	return nil
 }
 
-// parseDuration takes Go's notation, or whole seconds as systemd does.
-func parseDuration(text string, least time.Duration) (time.Duration, error) {
-	d, err := time.ParseDuration(text)
-	if n, nerr := strconv.ParseUint(text, 10, 31); nerr == nil {
-		d, err = time.Duration(n)*time.Second, nil
-	}
-	if err != nil || d < least {
-		return 0, fmt.Errorf("is no duration; hint: 500ms, 30s, 2m (at least %v)", least)
-	}
-	return d, nil
-}
-
 // parseCount takes a number from 0 on.
 func parseCount(text string) (int, error) {
 	n, err := strconv.ParseUint(text, 10, 16)
@@ -244,16 +233,6 @@ func parseCount(text string) (int, error) {
 		return 0, fmt.Errorf("is no number from 0 to %d", math.MaxUint16)
 	}
 	return int(n), nil
-}
-
-func parseBool(text string) (bool, error) {
-	switch strings.ToLower(text) { // parse_boolean, systemd src/basic/parse-util.c
-	case "1", "yes", "y", "true", "t", "on":
-		return true, nil
-	case "0", "no", "n", "false", "f", "off":
-		return false, nil
-	}
-	return false, fmt.Errorf("is neither yes nor no")
 }
 
 // parseSignal takes TERM, SIGTERM or 15.

@@ -9,24 +9,6 @@ import (
 	"github.com/flipexec/flipexec/notify"
 )
 
-// FuzzParseDuration: a duration is refused or comes back as it was, and is never
-// shorter than allowed. Invariant I10.
-func FuzzParseDuration(f *testing.F) {
-	for _, text := range []string{"0", "90", "1m30s", "500ms", "1.5s", "-1s", "+5", "2147483647", "2147483648", "1ns", "1 m", ".5h", "2562047h47m16.854775807s"} {
-		f.Add(text, int64(time.Millisecond))
-		f.Add(text, int64(0))
-	}
-	f.Fuzz(func(t *testing.T, text string, least int64) {
-		d, err := parseDuration(text, time.Duration(least))
-		if err != nil {
-			return
-		}
-		if again, err := parseDuration(d.String(), time.Duration(least)); err != nil || again != d || d < time.Duration(least) {
-			t.Fatalf("%q is %v, and then %v, %v", text, d, again, err)
-		}
-	})
-}
-
 // FuzzParseSignal: a signal is refused or one that can be sent, and comes back as it
 // was. Invariant I10.
 func FuzzParseSignal(f *testing.F) {

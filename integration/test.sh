@@ -16,15 +16,15 @@ go vet ./...
 GOARCH=arm64 go vet ./...
 # What a server imports must build on the machine where it is written.
 for system in darwin windows; do
-	GOOS=$system go build ./activation ./notify ./pidfile
+	GOOS=$system go build ./activation ./notation ./notify ./pidfile
 done
 go run honnef.co/go/tools/cmd/staticcheck@v0.8.2 ./...
 
 step unit tests
-go test -race . ./activation ./handoff ./notify ./pidfile
+go test -race . ./activation ./handoff ./notation ./notify ./pidfile
 
 step fuzz targets
-for package in activation handoff notify pidfile; do
+for package in activation handoff notation notify pidfile; do
 	for target in $(sed -n 's/^func \(Fuzz[A-Za-z]*\)(.*/\1/p' "$package"/*_test.go); do
 		# A number of inputs rather than a time, whose end may count as
 		# a failure of the target before Go 1.27, golang/go#75804.
