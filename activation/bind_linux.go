@@ -3,7 +3,6 @@ package activation
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -14,50 +13,103 @@ import (
 const maxBacklog = 1<<31 - 1
 
 func bind(spec Spec) (Socket, error) {
+	s := Socket{FD: -1, Name: spec.Name, Spec: spec.String()}
+	if s.Name == "" {
+		s.Name = Unnamed
+	}
+	if err := spec.makeDirectories(); err != nil {
+		return Socket{}, err
+	}
+	switch spec.Network {
+	case "fifo":
+		return bindFIFO(spec, s)
+	case "special":
+		return openSpecial(spec, s)
+	}
+	return bindSocket(spec, s)
+}
+
+func bindSocket(spec Spec, s Socket) (_ Socket, err error) {
 	fd, sa, err := spec.open()
 	if err != nil {
 		return Socket{}, err
 	}
-	s := Socket{FD: fd, Name: spec.Name, Spec: spec.String()}
-	if s.Name == "" {
-		s.Name = Unnamed
-	}
-	if err := bindAddress(spec, fd, sa); err != nil {
-		s.Close()
-		return Socket{}, err
-	}
-	if path := spec.path(); path != "" {
-		var st unix.Stat_t
-		if err := unix.Lstat(path, &st); err != nil {
+	s.FD = fd
+	defer func() {
+		if err != nil {
+			s.Unlink()
 			s.Close()
+		}
+	}()
+	if spec.path() != "" {
+		if err := spec.shut(fd); err != nil {
 			return Socket{}, err
 		}
-		s.Dev, s.Ino = uint64(st.Dev), st.Ino
 	}
-	if networks[spec.Network] == unix.SOCK_DGRAM {
-		return s, nil
-	}
-	if err := unix.Listen(fd, maxBacklog); err != nil {
-		s.Unlink()
-		s.Close()
+	if err := bindAddress(spec, fd, sa); err != nil {
 		return Socket{}, err
 	}
-	return s, nil
+	if spec.path() != "" {
+		if err := s.identify(spec.path()); err != nil {
+			return Socket{}, err
+		}
+	}
+	if err := spec.setFileOptions(s); err != nil {
+		return Socket{}, err
+	}
+	if !spec.listens() {
+		return s, nil
+	}
+	return s, unix.Listen(fd, spec.backlog().n)
 }
 
-// open makes the bare socket and the address it is to be bound to.
+// backlog is the length of the queue that listen(2) is asked for.
+func (s Spec) backlog() value {
+	if v, ok := s.given("backlog"); ok {
+		return v
+	}
+	return value{n: maxBacklog}
+}
+
+// shut makes the socket's file one for our own user alone, for as long as its owner
+// and mode are not right: a datagram socket takes messages as soon as it is bound, and
+// bind(2) makes the file by the mode of the socket's inode and the umask. (With no mode
+// at all, our user could not tell that it is stale if we die here.)
+//
+// It would be nicer to bind at another name and rename(2) the finished socket into
+// place. But getsockname(2) says the other name from then on, and servers look for
+// the socket of their configuration by that.
+func (s Spec) shut(fd int) error {
+	if _, ok := s.given("mode"); !ok {
+		return nil
+	}
+	return os.NewSyscallError("fchmod", unix.Fchmod(fd, 0o600))
+}
+
+// identify remembers the file that was made at the path.
+func (s *Socket) identify(path string) error {
+	var st unix.Stat_t
+	if err := unix.Lstat(path, &st); err != nil {
+		return &os.PathError{Op: "lstat", Path: path, Err: err}
+	}
+	s.Dev, s.Ino = uint64(st.Dev), st.Ino
+	return nil
+}
+
+// open makes the bare socket, with all options that come before bind(2), and the
+// address it is to be bound to.
 func (s Spec) open() (int, unix.Sockaddr, error) {
 	typ := networks[s.Network] | unix.SOCK_CLOEXEC | unix.SOCK_NONBLOCK
 	sa, err := s.sockaddr()
 	if err != nil {
 		return -1, nil, err
 	}
-	fd, err := unix.Socket(family(sa), typ, 0)
+	fd, err := unix.Socket(family(sa), typ, s.protocol())
 	if err == unix.EAFNOSUPPORT && s.dualStack() {
 		// No IPv6 here, or RestrictAddressFamilies= forbids it: IPv4
 		// alone is then every address of the machine.
 		sa = &unix.SockaddrInet4{Port: int(s.port)}
-		fd, err = unix.Socket(unix.AF_INET, typ, 0)
+		fd, err = unix.Socket(unix.AF_INET, typ, s.protocol())
 	}
 	if err != nil {
 		return -1, nil, os.NewSyscallError("socket", err)
@@ -79,14 +131,42 @@ func (s Spec) setOptions(fd int, sa unix.Sockaddr) error {
 			return os.NewSyscallError("setsockopt IPV6_V6ONLY", err)
 		}
 	}
-	if family(sa) != unix.AF_UNIX && networks[s.Network] == unix.SOCK_STREAM {
+	if f := family(sa); (f == unix.AF_INET || f == unix.AF_INET6) && networks[s.Network] == unix.SOCK_STREAM {
 		// Connections of an earlier run in TIME_WAIT must not keep us
 		// out. (For udp it would let two servers share an address.)
 		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); err != nil {
 			return os.NewSyscallError("setsockopt SO_REUSEADDR", err)
 		}
 	}
+	return s.setEarly(Socket{FD: fd})
+}
+
+// setEarly sets the options that come before bind(2).
+func (s Spec) setEarly(sock Socket) error {
+	settings := s.settings()
+	for i := range options { // in the order of the table
+		for _, set := range settings {
+			if set.option != &options[i] || set.when != beforeBind {
+				continue
+			}
+			if err := set.put(sock, set.value); err != nil {
+				return optionError(set.option, err)
+			}
+		}
+	}
 	return nil
+}
+
+func optionError(o *option, err error) error {
+	hint := ""
+	switch {
+	case err != unix.EPERM:
+	case o.when == beforeBind:
+		hint = "; hint: AmbientCapabilities=CAP_NET_ADMIN, or a .socket unit"
+	case o.when == onFile:
+		hint = "; hint: AmbientCapabilities=CAP_CHOWN, or a .socket unit"
+	}
+	return fmt.Errorf("option %s: %w%s", o.name, err, hint)
 }
 
 func bindAddress(spec Spec, fd int, sa unix.Sockaddr) error {
@@ -138,60 +218,4 @@ func removeStale(path string, typ int) error {
 		return errWasReused
 	}
 	return unix.Unlink(path)
-}
-
-// sockaddr is the address to bind.
-func (s Spec) sockaddr() (unix.Sockaddr, error) {
-	switch {
-	case s.unix():
-		return &unix.SockaddrUnix{Name: s.Address}, nil
-	case s.host.Is4(), !s.host.IsValid() && (s.Network == "tcp4" || s.Network == "udp4"):
-		sa := &unix.SockaddrInet4{Port: int(s.port)}
-		if s.host.IsValid() {
-			sa.Addr = s.host.As4()
-		}
-		return sa, nil
-	}
-	sa := &unix.SockaddrInet6{Port: int(s.port)}
-	if s.host.IsValid() {
-		sa.Addr = s.host.As16()
-	}
-	var err error
-	sa.ZoneId, err = zoneID(s.host)
-	return sa, err
-}
-
-func (s Spec) dualStack() bool {
-	return !s.host.IsValid() && s.mixed()
-}
-
-// zoneID is the index of the interface that host names after "%".
-func zoneID(host netip.Addr) (uint32, error) {
-	zone := host.Zone()
-	if zone == "" {
-		return 0, nil
-	}
-	ifr, err := unix.NewIfreq(zone)
-	if err != nil {
-		return 0, fmt.Errorf("interface %q: %w", zone, err)
-	}
-	fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return 0, os.NewSyscallError("socket", err)
-	}
-	defer unix.Close(fd)
-	if err := unix.IoctlIfreq(fd, unix.SIOCGIFINDEX, ifr); err != nil {
-		return 0, fmt.Errorf("interface %q: %w", zone, err)
-	}
-	return ifr.Uint32(), nil
-}
-
-func family(sa unix.Sockaddr) int {
-	switch sa.(type) {
-	case *unix.SockaddrInet4:
-		return unix.AF_INET
-	case *unix.SockaddrInet6:
-		return unix.AF_INET6
-	}
-	return unix.AF_UNIX
 }

@@ -16,5 +16,5 @@
 // packet connection.
 //
 // On systems other than Linux everything but parsing is an error that wraps
-// [errors.ErrUnsupported].
+// [errors.ErrUnsupported], and so are options.
 package activation

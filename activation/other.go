@@ -22,6 +22,10 @@ func pidfdid(pidfd int) (uint64, error) {
 	return 0, fmt.Errorf("pidfd %d: %w", pidfd, errors.ErrUnsupported)
 }
 
+const protocolUDPLite = 136 // IPPROTO_UDPLITE, to no effect
+
+var options []option
+
 // Nothing inherited is the same socket, so that Gather comes to Bind's error.
 
 func (s Spec) sameKind(int) bool { return false }

@@ -26,8 +26,24 @@ func (p Place) tidy() error {
 	if ino == 0 || dev == p.dev && ino == p.ino {
 		return nil
 	}
-	if err := removeStale(p.spec.path(), networks[p.spec.Network]); err != nil && err != errInUse {
+	remove := removeStale
+	if p.spec.Network == "fifo" {
+		remove = removeFIFO
+	}
+	if err := remove(p.spec.path(), networks[p.spec.Network]); err != nil && err != errInUse {
 		return fmt.Errorf("unlink %s: %w", p.spec, err)
 	}
 	return nil
+}
+
+// removeFIFO unlinks the FIFO at path if nobody reads it any more.
+func removeFIFO(path string, _ int) error {
+	switch err := checkFIFO(path); err {
+	case nil:
+		return unix.Unlink(path)
+	case errHasReader:
+		return errInUse
+	default:
+		return err
+	}
 }

@@ -8,8 +8,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// sameKind reports whether the descriptor is a socket of spec's network.
+// sameKind reports whether the descriptor is of spec's network.
 func (s Spec) sameKind(fd int) bool {
+	if networks[s.Network] == 0 {
+		return s.sameFileType(fd)
+	}
 	typ, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
 	if err != nil || typ != networks[s.Network] {
 		return false
@@ -20,18 +23,43 @@ func (s Spec) sameKind(fd int) bool {
 	}
 	switch s.Network {
 	case "tcp", "udp":
-		return domain == unix.AF_INET || domain == unix.AF_INET6
+		return (domain == unix.AF_INET || domain == unix.AF_INET6) && s.samePorts(fd)
 	case "tcp4", "udp4":
-		return domain == unix.AF_INET
+		return domain == unix.AF_INET && s.samePorts(fd)
 	case "tcp6", "udp6":
-		return domain == unix.AF_INET6
+		return domain == unix.AF_INET6 && s.samePorts(fd)
+	case "vsock", "vsockgram":
+		return domain == unix.AF_VSOCK
+	case "netlink":
+		protocol, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PROTOCOL)
+		return err == nil && domain == unix.AF_NETLINK && protocol == s.endpoint.family
 	}
 	return domain == unix.AF_UNIX
+}
+
+// samePorts reports whether the protocol of an IP socket is spec's, or shares its
+// port numbers: those of SCTP and UDP-Lite are their own, and MPTCP has TCP's.
+func (s Spec) samePorts(fd int) bool {
+	protocol, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PROTOCOL)
+	want := s.protocol()
+	if want == 0 || want == unix.IPPROTO_MPTCP {
+		want = unix.IPPROTO_TCP
+		if networks[s.Network] == unix.SOCK_DGRAM {
+			want = unix.IPPROTO_UDP
+		}
+	}
+	if protocol == unix.IPPROTO_MPTCP {
+		protocol = unix.IPPROTO_TCP
+	}
+	return err == nil && protocol == want
 }
 
 // sameAddress reports whether a socket of the same kind is bound to spec's
 // address. Port 0 is never the same: it asks for a port of its own.
 func (s Spec) sameAddress(fd int) (bool, error) {
+	if networks[s.Network] == 0 {
+		return s.sameFile(fd), nil
+	}
 	want, err := s.sockaddr()
 	if err != nil {
 		return false, fmt.Errorf("listen %s: %w", s, err)
@@ -40,12 +68,16 @@ func (s Spec) sameAddress(fd int) (bool, error) {
 	if err != nil {
 		return false, nil // another namespace's oddity is not our socket
 	}
-	if !s.unix() && s.port == 0 {
+	if s.anyPort() {
 		return false, nil
 	}
 	switch b := bound.(type) {
 	case *unix.SockaddrUnix:
 		return s.Address == b.Name, nil
+	case *unix.SockaddrVM:
+		return s.cid == b.CID && s.port == b.Port, nil
+	case *unix.SockaddrNetlink:
+		return s.groups == b.Groups, nil
 	case *unix.SockaddrInet4:
 		w, ok := want.(*unix.SockaddrInet4)
 		if !ok && s.dualStack() { // bound where there was no IPv6
@@ -63,8 +95,16 @@ func (s Spec) sameAddress(fd int) (bool, error) {
 	return false, nil
 }
 
-// mixed reports whether the network takes IPv4 and IPv6 on one socket.
-func (s Spec) mixed() bool { return s.Network == "tcp" || s.Network == "udp" }
+// anyPort reports whether the kernel is to choose the port.
+func (s Spec) anyPort() bool {
+	switch s.Network {
+	case "unix", "unixgram", "unixpacket", "netlink":
+		return false
+	case "vsock", "vsockgram":
+		return s.port == anyVsock
+	}
+	return s.port == 0
+}
 
 func haveIPv6() bool {
 	fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
@@ -115,7 +155,7 @@ func (s Socket) close() {
 // lostPath reports whether the path of a unix socket that Bind made leads nowhere,
 // or to another file.
 func (s Socket) lostPath() bool {
-	spec, err := ParseSpec(s.Spec)
+	spec, _, err := parsePlace(s.Spec)
 	if err != nil || s.Ino == 0 {
 		return false
 	}
@@ -130,7 +170,7 @@ func (s Socket) unlink() {
 	if s.Ino == 0 || s.lostPath() {
 		return
 	}
-	spec, err := ParseSpec(s.Spec)
+	spec, _, err := parsePlace(s.Spec)
 	if err != nil {
 		return
 	}

@@ -3,8 +3,6 @@ package activation
 import (
 	"errors"
 	"fmt"
-	"net/netip"
-	"strconv"
 	"strings"
 	"syscall"
 )
@@ -13,80 +11,115 @@ import (
 // sd_listen_fds_with_names(3) uses for it.
 const Unnamed = "unknown"
 
-const (
-	maxName = 255 // FDNAME_MAX, systemd src/basic/fd-util.h
-	maxPath = 107 // sun_path of unix(7), less the closing NUL
-)
+const maxName = 255 // FDNAME_MAX, systemd src/basic/fd-util.h
 
 // networks maps a spec's network to its socket type.
 var networks = map[string]int{
 	"tcp": syscall.SOCK_STREAM, "tcp4": syscall.SOCK_STREAM, "tcp6": syscall.SOCK_STREAM,
 	"udp": syscall.SOCK_DGRAM, "udp4": syscall.SOCK_DGRAM, "udp6": syscall.SOCK_DGRAM,
 	"unix": syscall.SOCK_STREAM, "unixgram": syscall.SOCK_DGRAM, "unixpacket": syscall.SOCK_SEQPACKET,
+	"vsock": syscall.SOCK_STREAM, "vsockgram": syscall.SOCK_DGRAM,
+	"netlink": syscall.SOCK_RAW,
+	"fifo":    0, "special": 0, // no sockets
 }
 
-// A Spec says which socket is wanted: [NAME=]NETWORK:ADDRESS.
+// A Spec says which socket is wanted: [NAME=]NETWORK:ADDRESS[?KEY=VALUE[&KEY=VALUE...]].
 //
-// NETWORK is tcp, tcp4, tcp6, udp, udp4, udp6 (ADDRESS is HOST:PORT, HOST an
-// IP address, in brackets for IPv6, or empty for all of the machine's) or unix,
-// unixgram, unixpacket (ADDRESS is an absolute path, or @NAME in the abstract
-// namespace). The networks are those of package net; tcp and udp without a
-// host take IPv4 and IPv6 on one socket, as ListenStream=80 of systemd does.
+// NETWORK and ADDRESS are
+//
+//   - tcp, tcp4, tcp6, udp, udp4 or udp6 and HOST:PORT, HOST an IP address, in
+//     brackets for IPv6, or empty for all of the machine's;
+//   - unix, unixgram or unixpacket and an absolute path, or @NAME in the abstract
+//     namespace;
+//   - vsock or vsockgram and CID:PORT, CID empty for all of the machine's;
+//   - netlink and FAMILY or FAMILY:GROUPS;
+//   - fifo or special and an absolute path.
+//
+// The first two are those of package net; tcp and udp without a host take IPv4 and
+// IPv6 on one socket, as ListenStream=80 of systemd does. The options are those of
+// systemd.socket(5), see docs/sockets.md.
 type Spec struct {
 	Name    string // entry in LISTEN_FDNAMES, "" if the text gave none
 	Network string
 	Address string
+	Options string // KEY=VALUE&KEY=VALUE, "" if the text gave none
 
-	host netip.Addr // invalid: every address of the machine
-	port uint16
+	endpoint
 }
 
 // ParseSpec parses the text of one --listen. Host names are not looked up and
 // ports are numbers, so that a spec means the same socket at every reload. Errors
 // do not repeat the text.
-func ParseSpec(text string) (s Spec, err error) {
+func ParseSpec(text string) (Spec, error) {
+	s, asked, err := parsePlace(text)
+	if err != nil || !asked {
+		return s, err
+	}
+	settings, err := parseOptions(s.Network, s.Options)
+	if err != nil {
+		return s, err
+	}
+	return s, s.checkSettings(settings)
+}
+
+// parsePlace does not look at the options that the text asks for: where a socket is
+// does not depend on them.
+func parsePlace(text string) (s Spec, asked bool, err error) {
 	rest := text
 	// A unix path may hold "=", so a name ends before the first colon.
 	if name, after, ok := strings.Cut(text, "="); ok && !strings.Contains(name, ":") {
 		if name == "" {
-			return s, errors.New("empty name before \"=\"")
+			return s, false, errors.New("empty name before \"=\"")
 		}
 		if err := checkName(name); err != nil {
-			return s, err
+			return s, false, err
 		}
 		s.Name, rest = name, after
 	}
+	rest, s.Options, asked = strings.Cut(rest, "?")
 	network, address, ok := strings.Cut(rest, ":")
 	if _, known := networks[network]; !known {
 		if name, after, cut := strings.Cut(text, "="); cut && startsWithNetwork(after) {
-			return s, checkName(name)
+			return s, asked, checkName(name)
 		}
-		return s, fmt.Errorf("unknown network %q; hint: [NAME=]NETWORK:ADDRESS with tcp, tcp4, tcp6, udp, udp4, udp6, unix, unixgram or unixpacket", network)
+		return s, asked, fmt.Errorf("unknown network %q; hint: [NAME=]NETWORK:ADDRESS with tcp, tcp4, tcp6, udp, udp4, udp6, unix, unixgram, unixpacket, vsock, vsockgram, netlink, fifo or special", network)
 	}
 	if !ok || address == "" {
-		return s, errors.New("missing address; hint: tcp::80, tcp:127.0.0.1:80, tcp:[::1]:80, unix:/run/app.sock")
+		return s, asked, errors.New("missing address; hint: tcp::80, tcp:127.0.0.1:80, tcp:[::1]:80, unix:/run/app.sock")
 	}
 	s.Network, s.Address = network, address
-	if s.unix() {
-		return s, checkPath(address)
-	}
-	s.host, s.port, err = parseHostPort(network, address)
-	return s, err
+	s.endpoint, err = parseEndpoint(network, address)
+	return s, asked, err
 }
 
 // String is the text that ParseSpec takes.
 func (s Spec) String() string {
-	if s.Name == "" {
-		return s.Network + ":" + s.Address
+	text := s.Network + ":" + s.Address
+	if s.Name != "" {
+		text = s.Name + "=" + text
 	}
-	return s.Name + "=" + s.Network + ":" + s.Address
+	if s.Options != "" {
+		text += "?" + s.Options
+	}
+	return text
+}
+
+// sameButOptions reports whether both say the same, apart from their options.
+func (s Spec) sameButOptions(t Spec) bool {
+	return s.Name == t.Name && s.Network == t.Network && s.Address == t.Address
 }
 
 func (s Spec) unix() bool { return strings.HasPrefix(s.Network, "unix") }
 
-// path is the socket's file, "" if it has none.
+// listens reports whether the socket accepts connections.
+func (s Spec) listens() bool {
+	typ := networks[s.Network]
+	return typ == syscall.SOCK_STREAM || typ == syscall.SOCK_SEQPACKET
+}
+
+// path is the file that the socket makes, "" if it makes none.
 func (s Spec) path() string {
-	if s.unix() && s.Address[0] != '@' {
+	if s.unix() && s.Address[0] != '@' || s.Network == "fifo" {
 		return s.Address
 	}
 	return ""
@@ -110,52 +143,4 @@ func checkName(name string) error {
 		}
 	}
 	return nil
-}
-
-func checkPath(path string) error {
-	switch {
-	case strings.IndexByte(path, 0) >= 0:
-		return errors.New("NUL in the path")
-	case path == "@":
-		return errors.New("empty abstract name")
-	case path[0] != '/' && path[0] != '@':
-		return fmt.Errorf("path %q is not absolute; hint: /run/app.sock, or @name for an abstract socket", path)
-	case len(path) > maxPath:
-		return fmt.Errorf("path of %d bytes; hint: unix(7) allows %d", len(path), maxPath)
-	case path[0] == '/' && strings.HasSuffix(path, "/"):
-		return fmt.Errorf("path %q is a directory", path)
-	}
-	return nil
-}
-
-func parseHostPort(network, address string) (host netip.Addr, port uint16, err error) {
-	i := strings.LastIndexByte(address, ':')
-	if i < 0 {
-		return host, 0, fmt.Errorf("missing port in %q; hint: %q", address, network+"::"+address)
-	}
-	p, err := strconv.ParseUint(address[i+1:], 10, 16)
-	if err != nil {
-		return host, 0, fmt.Errorf("port %q; hint: a number from 0 to 65535", address[i+1:])
-	}
-	text := address[:i]
-	if text == "" {
-		return host, uint16(p), nil
-	}
-	bare, v6 := strings.CutPrefix(text, "[")
-	if v6 {
-		if bare, v6 = strings.CutSuffix(bare, "]"); !v6 {
-			return host, 0, fmt.Errorf("host %q: missing \"]\"", text)
-		}
-	}
-	host, err = netip.ParseAddr(bare)
-	if err != nil {
-		return host, 0, fmt.Errorf("host %q is no IP address; hint: names are not looked up", text)
-	}
-	if host.Is6() != v6 {
-		return host, 0, fmt.Errorf("host %q; hint: IPv6 addresses, and only they, stand in brackets", text)
-	}
-	if strings.HasSuffix(network, "4") && v6 || strings.HasSuffix(network, "6") && !v6 {
-		return host, 0, fmt.Errorf("host %q does not fit network %s", text, network)
-	}
-	return host, uint16(p), nil
 }
