@@ -15,6 +15,12 @@
 // sockets on. Package net sets it on what [Passed] turns into a listener or a
 // packet connection.
 //
+// # Options
+//
+// The options of a [Spec] are set before a new socket is bound. A socket that is inherited
+// keeps those that it has until [Changes.Apply], because whoever passed it on serves
+// on it still.
+//
 // On systems other than Linux everything but parsing is an error that wraps
 // [errors.ErrUnsupported], and so are options.
 package activation

@@ -26,6 +26,12 @@ const protocolUDPLite = 136 // IPPROTO_UDPLITE, to no effect
 
 var options []option
 
+func (o *option) put(Socket, value) error { return errors.ErrUnsupported }
+
+func (o *option) now(Socket) (value, error) { return value{}, errors.ErrUnsupported }
+
+func (s Spec) compare(Socket) (Changes, *option, error) { return nil, nil, errors.ErrUnsupported }
+
 // Nothing inherited is the same socket, so that Gather comes to Bind's error.
 
 func (s Spec) sameKind(int) bool { return false }

@@ -28,18 +28,21 @@ type Set struct {
 
 	Bound   []Socket // the part of Sockets that Gather made
 	Dropped []Socket // inherited, once bound from a spec that is gone
+	Changed Changes  // what Sockets have to become yet, to be as their specs say
 }
 
 // Gather finds or makes a socket for each spec. A spec is an inherited socket,
 // not a second bind, if kind and bound address are the same, or kind and
 // explicit name are, except that a socket that was itself bound from a spec of
 // that name must have been bound from that very spec: a changed address under
-// the same name is a new socket.
+// the same name is a new socket. Changed options do not make one; what the kernel takes
+// only before the bind is an error.
 //
 // A unix socket of ours whose file is gone or another's, which no client can reach
 // any more, is none: it is bound anew.
 //
-// After an error nothing is left of what Gather made. Descriptors in inherited
+// Inherited sockets are left as they are; what they have to take yet is in Changed. After
+// an error nothing is left of what Gather made. Descriptors in inherited
 // stay the caller's, those in Bound become the caller's.
 func Gather(specs []Spec, inherited []Socket) (Set, error) {
 	if err := CheckNames(specs); err != nil {
@@ -51,17 +54,18 @@ func Gather(specs []Spec, inherited []Socket) (Set, error) {
 	}
 	var set Set
 	for i, spec := range specs {
+		again := true
 		if m := matches[i]; m >= 0 {
-			set.Sockets = append(set.Sockets, declare(inherited[m], spec))
-			continue
+			again, err = set.take(spec, inherited[m])
+			taken[m] = !again
 		}
-		s, err := Bind(spec)
+		if err == nil && again {
+			err = set.bind(spec)
+		}
 		if err != nil {
 			set.Undo()
 			return Set{}, err
 		}
-		set.Sockets = append(set.Sockets, s)
-		set.Bound = append(set.Bound, s)
 	}
 	for i, s := range inherited {
 		switch {
@@ -75,8 +79,39 @@ func Gather(specs []Spec, inherited []Socket) (Set, error) {
 	return set, nil
 }
 
-// Undo closes and unlinks what Gather made.
+// take makes an inherited socket that of spec, or reports that it is to be made again.
+//
+// An IP socket never is, even if SO_REUSEPORT let us bind another one beside it: as long
+// as the former one is open anywhere, the kernel goes on to give it connections, and
+// nobody accepts them.
+func (set *Set) take(spec Spec, s Socket) (again bool, err error) {
+	changes, fixed, err := spec.compare(s)
+	switch {
+	case err != nil:
+		return false, fmt.Errorf("listen %s: %w", spec, err)
+	case fixed == nil:
+		set.Sockets = append(set.Sockets, declare(s, spec))
+		set.Changed = append(set.Changed, changes...)
+		return false, nil
+	case fixed.fixed == reopened:
+		return true, nil
+	}
+	return false, fmt.Errorf("listen %s: option %s of a bound socket cannot change; hint: systemctl restart", spec, fixed.name)
+}
+
+func (set *Set) bind(spec Spec) error {
+	s, err := Bind(spec)
+	if err != nil {
+		return err
+	}
+	set.Sockets = append(set.Sockets, s)
+	set.Bound = append(set.Bound, s)
+	return nil
+}
+
+// Undo closes and unlinks what Gather made, and puts back what Changed.Apply changed.
 func (s Set) Undo() {
+	s.Changed.Undo()
 	for _, b := range s.Bound {
 		b.Unlink()
 		b.Close()
@@ -126,9 +161,15 @@ func match(specs []Spec, inherited []Socket) (matches []int, taken []bool, err e
 	return matches, taken, nil
 }
 
-// made reports whether the socket was bound from this very spec: the only claim
-// to a port that the kernel chose.
-func (s Spec) made(sock Socket) (bool, error) { return sock.Spec == s.String(), nil }
+// made reports whether the socket was bound from this very spec, whatever its options
+// were: the only claim to a port that the kernel chose.
+func (s Spec) made(sock Socket) (bool, error) {
+	if sock.Spec == "" {
+		return false, nil
+	}
+	was, _, err := parsePlace(sock.Spec)
+	return err == nil && was.sameButOptions(s), nil
+}
 
 // hasAddress reports whether the socket is of the spec's kind and address.
 func (s Spec) hasAddress(sock Socket) (bool, error) {
