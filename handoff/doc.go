@@ -70,8 +70,9 @@
 // server has been told to stop. Whoever hangs up before "commit" leaves the running
 // generation as it was; afterwards the old keeper holds the connection until it is
 // gone, and its other end goes on to every later generation: "end" says that too
-// many drain. Before it binds unix paths the launcher names them in "reserve", so
-// that the keeper can tidy up if it dies too early to do so itself.
+// many drain. Before it makes files for sockets or changes options of sockets the
+// launcher says in "reserve" what it wants, so that the keeper can tidy up if it dies
+// too early to do so itself.
 //
 // The fields of an estate, of which "spec" and "file" belong to the socket before
 // them:

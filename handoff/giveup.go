@@ -24,7 +24,7 @@ func (l *launcher) giveUp() {
 	if l.private {
 		os.Remove(l.dir) // best effort: it is empty
 	}
-	activation.Set{Bound: l.Bound}.Undo()
+	activation.Set{Bound: l.Bound, Changed: l.changed}.Undo()
 	if l.predecessor == nil && l.Control.Spec != "" {
 		l.Control.Unlink()
 	}

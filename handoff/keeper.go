@@ -39,6 +39,7 @@ type keeper struct {
 	predecessor     *predecessor       // the last of Older; nil for generation 1, and once it is gone
 	successor       *channel           // the peer that was sent the estate
 	reserved        []activation.Place // which it may bind
+	foreseen        activation.Changes // of options, which it may make
 	callers                            // peers that have not said what they want
 
 	notifyPath *notifyPath

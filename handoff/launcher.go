@@ -31,6 +31,7 @@ type launcher struct {
 
 	predecessor *predecessor // the running generation, nil at a start
 	inherited   []activation.Socket
+	changed     activation.Changes // what these have to take yet
 
 	estate  // what the new generation gets
 	dir     string
@@ -280,42 +281,4 @@ func (l *launcher) chooseDirectory() error {
 func (l *launcher) openControl() (err error) {
 	l.Control, err = bindControl(l.env)
 	return err
-}
-
-// gather is row 5.
-func (l *launcher) gather() error {
-	if err := l.reserve(); err != nil {
-		return err
-	}
-	set, err := activation.Gather(l.options.Listen, l.inherited)
-	l.Sockets, l.Bound, l.Dropped = set.Sockets, set.Bound, set.Dropped
-	reached("gathered")
-	return err
-}
-
-// reserve has the running keeper look at the paths that may be bound, so that it
-// can remove what a launcher leaves there that is killed before it has passed its
-// sockets on.
-func (l *launcher) reserve() error {
-	m := message{kind: msgReserve}
-	for _, spec := range l.options.Listen {
-		if _, ok := activation.LookAt(spec); ok {
-			m.add("spec", spec.String())
-		}
-	}
-	if l.predecessor == nil || len(m.fields) == 0 {
-		return nil
-	}
-	err := l.predecessor.keeper.send(m)
-	if err == nil {
-		m, err = l.predecessor.keeper.receive()
-		m.close()
-	}
-	if err == nil && m.kind != msgReserved {
-		err = fmt.Errorf("message %q was not expected", m.kind)
-	}
-	if err != nil {
-		return fmt.Errorf("control socket: no answer from the running generation: %w", err)
-	}
-	return nil
 }

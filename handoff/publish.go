@@ -14,11 +14,15 @@ import (
 // publish makes the new server known (row 9): first the PID file, because systemd
 // reads it whenever a main process exits or a reload ends and believes it; then
 // the main PID, in one datagram with readiness; then a barrier, because until the
-// manager has taken the main PID the old server must not be told to stop.
+// manager has taken the main PID the old server must not be told to stop. The sockets
+// take changed options before all that: it may fail, and can be undone.
 func (l *launcher) publish() (err error) {
 	reached("ready heard")
 	if l.main.dead() {
 		return l.tooShort()
+	}
+	if err := l.changed.Apply(); err != nil {
+		return err
 	}
 	if l.options.PIDFile != "" {
 		if l.pidFile, err = pidfile.Write(l.options.PIDFile, l.main.pid); err != nil {

@@ -55,22 +55,26 @@ func (k *keeper) readSuccessor() {
 	}
 }
 
-// lookAt remembers what is where the launcher is going to bind.
+// lookAt remembers what is where the launcher is going to bind, and the options that
+// it is going to change.
 func (k *keeper) lookAt(m message) {
+	var specs []activation.Spec
 	for _, f := range m.fields {
 		if spec, err := activation.ParseSpec(f.value); err == nil && f.key == "spec" {
+			specs = append(specs, spec)
 			if p, ok := activation.LookAt(spec); ok {
 				k.reserved = append(k.reserved, p)
 			}
 		}
 	}
+	k.foreseen = activation.Foresee(specs, k.Sockets)
 	k.successor.send(message{kind: msgReserved}) // best effort: it gives up without
 }
 
-// tidy removes what a launcher left behind that died on its way. Its connection is
+// tidy takes back what a launcher left behind that died on its way. Its connection is
 // closed a moment before the last of its sockets, which would still answer.
 func (k *keeper) tidy() {
-	if len(k.reserved) == 0 {
+	if len(k.reserved) == 0 && len(k.foreseen) == 0 {
 		return
 	}
 	if cred, err := unix.GetsockoptUcred(k.successor.fd, unix.SOL_SOCKET, unix.SO_PEERCRED); err == nil {
@@ -84,5 +88,6 @@ func (k *keeper) tidy() {
 			k.say("%v", err)
 		}
 	}
-	k.reserved = nil
+	k.foreseen.PutBack()
+	k.reserved, k.foreseen = nil, nil
 }

@@ -1,0 +1,59 @@
+package handoff
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/flipexec/flipexec/activation"
+)
+
+// gather is row 5.
+func (l *launcher) gather() error {
+	if err := l.reserve(); err != nil {
+		return err
+	}
+	set, err := activation.Gather(l.options.Listen, l.inherited)
+	l.Sockets, l.Bound, l.Dropped, l.changed = set.Sockets, set.Bound, set.Dropped, set.Changed
+	reached("gathered")
+	return err
+}
+
+// reserve has the running keeper look at the paths that may be bound and the options
+// that may change, so that it can take back what a launcher leaves behind that is
+// killed: before it has passed its sockets on, or before the manager has been told.
+func (l *launcher) reserve() error {
+	m := message{kind: msgReserve}
+	if l.leavesTraces() {
+		for _, spec := range l.options.Listen {
+			m.add("spec", spec.String())
+		}
+	}
+	if l.predecessor == nil || len(m.fields) == 0 {
+		return nil
+	}
+	err := l.predecessor.keeper.send(m)
+	if err == nil {
+		m, err = l.predecessor.keeper.receive()
+		m.close()
+	}
+	if err == nil && m.kind != msgReserved {
+		err = fmt.Errorf("message %q was not expected", m.kind)
+	}
+	if err != nil {
+		return fmt.Errorf("control socket: no answer from the running generation: %w", err)
+	}
+	return nil
+}
+
+// leavesTraces reports whether a path or an option is declared, or an option was.
+func (l *launcher) leavesTraces() bool {
+	for _, spec := range l.options.Listen {
+		if _, ok := activation.LookAt(spec); ok || spec.Options != "" {
+			return true
+		}
+	}
+	return slices.ContainsFunc(l.inherited, func(s activation.Socket) bool {
+		spec, err := activation.ParseSpec(s.Spec)
+		return err == nil && spec.Options != ""
+	})
+}
