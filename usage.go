@@ -14,7 +14,9 @@ Options:
                           its descriptors from 3 on. [NAME=]NETWORK:ADDRESS:
                           tcp::80  http=tcp:127.0.0.1:8080  udp:[::1]:53
                           unix:/run/app.sock  unix:@name
-                          (tcp4, tcp6, udp4, udp6, unixgram, unixpacket)
+                          (tcp4, tcp6, udp4, udp6, unixgram, unixpacket,
+                          vsock, netlink, fifo, special); with options as in
+                          "tcp::80?backlog=4096&nodelay=yes", docs/sockets.md
   --pid-file PATH         holds the PID of the current server
   --ready-timeout TIME    for READY=1 of a new server (default 60s)
   --probation TIME        a new server that is ready serves beside the old one
