@@ -83,7 +83,7 @@ func (l *launcher) heed(m *message) (more time.Duration, err error) {
 	switch m.kind {
 	case msgStarted:
 		l.Server, err = takeProcess(m, "server")
-		l.report("generation %d starting pid=%d", l.Generation, l.Server.pid)
+		l.reportServer()
 	case msgProbation:
 		more, err = l.onProbation(m.get("time"))
 	case msgReady:

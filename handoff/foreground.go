@@ -41,14 +41,16 @@ type foreground struct {
 	main    process     // whom MAINPID= named last; 0 before
 	former  []process
 	exited  bool // main has, with status
-	status  int
+	status  unix.WaitStatus
 	leaving bool // as soon as nothing is left
 	ending  int  // how often what was left was told to end
 	left    bool // that is all
 
-	reloading bool // as our manager knows
-	terminal  bool // there is one
-	lent      int  // the process group that reads from it, 0 for our own
+	reloading bool      // as our manager knows
+	terminal  bool      // there is one
+	lent      int       // the process group that reads from it, 0 for our own
+	asleep    []int     // children that have stopped
+	hangup    time.Time // when it was gone
 
 	deadline time.Time // of what was told to finish
 	callers
@@ -59,6 +61,7 @@ type launch struct {
 	process
 	channel   *channel
 	requester *channel // nil if a signal asked for it, or once it hung up
+	server    process  // that starts, or has started meanwhile
 	reason    string   // why it failed
 }
 
@@ -122,7 +125,8 @@ func runForeground(args []string) int {
 		f.await()
 	}
 	f.clear()
-	return f.status
+	f.dieLike(f.status)
+	return exitCode(f.status)
 }
 
 // begin makes the foreground process a manager, and starts generation 1.
@@ -221,7 +225,7 @@ func (f *foreground) await() {
 	ready, err := poll(f.sources(), []time.Time{f.deadline, f.deafUntil})
 	if err != nil {
 		say("%v", err)
-		f.left, f.status = true, ExitFailed // and the keepers see us go
+		f.left, f.status = true, exited(ExitFailed) // and the keepers see us go
 		return
 	}
 	f.heard = false

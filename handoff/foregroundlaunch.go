@@ -3,6 +3,7 @@ package handoff
 import (
 	"errors"
 	"fmt"
+	"os"
 	"strconv"
 
 	"golang.org/x/sys/unix"
@@ -144,11 +145,29 @@ func (f *foreground) readLaunch() {
 		f.launch.channel = nil
 	case m.kind == msgResult:
 		f.launch.reason = m.get("text")
-	case m.kind == msgProgress && f.launch.requester != nil:
-		if f.launch.requester.send(m) != nil {
+	case m.kind == msgProgress:
+		f.launch.noteServer(m.get("server"))
+		if f.launch.requester != nil && f.launch.requester.send(m) != nil {
 			f.loseRequester()
 		}
 	}
+}
+
+// noteServer holds the server that starts, if it is still there: a child of ours.
+func (l *launch) noteServer(text string) {
+	pid, err := number(text)
+	if err != nil || l.server.pid != 0 {
+		return
+	}
+	p, err := open(pid)
+	if err != nil {
+		return
+	}
+	if st, err := readStat(pid); err != nil || st.parent != os.Getpid() {
+		p.close()
+		return
+	}
+	l.server = p
 }
 
 // loseRequester goes on without it: a handoff is not undone because nobody watches.
@@ -162,9 +181,10 @@ func (f *foreground) launcherExited(ws unix.WaitStatus) {
 	for f.launch.channel != nil { // until it hangs up, which it has
 		f.readLaunch()
 	}
-	l := f.launch
+	l, stopped := f.launch, f.stopped
 	f.launch, f.stopped = nil, 0
 	l.close()
+	l.server.close()
 	code := exitCode(ws)
 	if code != 0 && l.reason == "" {
 		l.reason = "its launcher " + describeStatus(ws)
@@ -174,8 +194,10 @@ func (f *foreground) launcherExited(ws unix.WaitStatus) {
 	}
 	f.tellReloaded(l.reason)
 	switch {
+	case f.main.pid == 0 && stopped != 0:
+		f.leave(unix.WaitStatus(stopped)) // as if the server had been there to get it
 	case f.main.pid == 0:
-		f.leave(code)
+		f.leave(ws)
 	case f.exited:
 		f.leave(f.status)
 	case f.again:
@@ -195,6 +217,9 @@ func answer(requester *channel, code int, reason string) {
 	requester.send(m) // best effort
 	requester.close()
 }
+
+// exited is the status of a process that exits with a code.
+func exited(code int) unix.WaitStatus { return unix.WaitStatus(code << 8) }
 
 // exitCode is what a shell calls a status.
 func exitCode(ws unix.WaitStatus) int {

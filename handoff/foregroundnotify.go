@@ -71,7 +71,9 @@ func (f *foreground) follow(text string) {
 		p.close()
 		return
 	}
-	f.reclaimTerminal()
+	if group, err := unix.Getpgid(pid); err != nil || group != f.lent {
+		f.reclaimTerminal()
+	}
 	f.former = slices.DeleteFunc(f.former, closeExited)
 	if f.main.pid != 0 {
 		f.former = append(f.former, f.main)

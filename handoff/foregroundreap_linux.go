@@ -35,14 +35,16 @@ func (f *foreground) childChanged(pid int, ws unix.WaitStatus) {
 		f.childStopped(pid, ws.StopSignal())
 		return
 	}
+	f.forgetAsleep(pid)
 	if pid == f.lent {
+		f.noteTyped(ws)
 		f.reclaimTerminal()
 	}
 	switch {
 	case f.launch != nil && pid == f.launch.pid:
 		f.launcherExited(ws)
 	case pid == f.main.pid && !f.exited:
-		f.serverExited(exitCode(ws))
+		f.serverExited(ws)
 	}
 }
 
@@ -53,24 +55,24 @@ func (f *foreground) mainExited() {
 	if f.exited || f.main.running() {
 		return
 	}
-	code := ExitFailed
-	if ws, ok := f.main.exitStatus(); ok {
-		code = exitCode(ws)
+	ws, ok := f.main.exitStatus()
+	if !ok {
+		ws = exited(ExitFailed)
 	}
-	f.serverExited(code)
+	f.serverExited(ws)
 }
 
 // serverExited ends us, unless a handoff is about to name another server.
-func (f *foreground) serverExited(code int) {
-	f.exited, f.status = true, code
+func (f *foreground) serverExited(ws unix.WaitStatus) {
+	f.exited, f.status = true, ws
 	if f.launch == nil {
-		f.leave(code)
+		f.leave(ws)
 	}
 }
 
 // leave is the end: draining generations get their time, the rest is told to finish.
-func (f *foreground) leave(code int) {
-	f.leaving, f.again, f.status = true, false, code
+func (f *foreground) leave(ws unix.WaitStatus) {
+	f.leaving, f.again, f.status = true, false, ws
 	if len(f.keepers()) > 0 {
 		f.tell(notify.Message{{Key: "STOPPING", Value: "1"}})
 	}

@@ -45,12 +45,24 @@ func (l *launcher) reportEnd(err error) {
 	}
 }
 
+// reportServer tells of a server that starts, and which process that is.
+func (l *launcher) reportServer() {
+	m := message{kind: msgProgress}
+	m.add("text", fmt.Sprintf("generation %d starting pid=%d", l.Generation, l.Server.pid))
+	m.add("server", strconv.Itoa(l.Server.pid))
+	l.sendReport(m)
+}
+
 func (l *launcher) reportMessage(kind, text string) {
+	m := message{kind: kind}
+	m.add("text", text)
+	l.sendReport(m)
+}
+
+func (l *launcher) sendReport(m message) {
 	if l.reporter == nil {
 		return
 	}
-	m := message{kind: kind}
-	m.add("text", text)
 	l.reporter.send(m) // best effort: the handoff does not depend on it
 }
 

@@ -3,6 +3,7 @@ package handoff
 import (
 	"os"
 	"os/signal"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -62,27 +63,41 @@ func (f *foreground) signalled(sig unix.Signal) {
 		f.reap()
 	case unix.SIGPIPE: // nobody reads what we say
 	case unix.SIGHUP:
-		if f.lostTerminal() {
-			f.forward(sig)
+		if f.hungUp() {
+			f.end(sig)
 		} else {
 			f.reloadBySignal()
 		}
 	case unix.SIGTERM, unix.SIGINT, unix.SIGQUIT, f.stop:
-		f.hear(maxQueue)
-		if f.again = false; f.launch != nil {
-			f.stopped = sig
-			f.launch.signal(unix.SIGTERM) // and its keeper ends what it has started
+		f.end(sig)
+	case unix.SIGCONT:
+		asleep := slices.Contains(f.asleep, f.server().pid)
+		if f.wake(); !asleep { // or it would get it twice
+			f.forward(sig)
 		}
-		f.forward(sig)
 	default:
 		f.forward(sig)
 	}
 }
 
-// forward gives a signal to the server, or to those that still finish.
+// end does what is asked of us by a signal that ends a server.
+func (f *foreground) end(sig unix.Signal) {
+	f.hear(maxQueue)
+	if f.again = false; f.launch != nil {
+		f.stopped = sig
+		f.launch.signal(unix.SIGTERM) // and its keeper ends what it has started
+		f.launch.signal(unix.SIGCONT) // should it be stopped
+	}
+	if f.main.pid != 0 {
+		f.forward(sig)
+	}
+}
+
+// forward gives a signal to the server, as long as there is none to the first one that
+// starts, and at the end to those that still finish.
 func (f *foreground) forward(sig unix.Signal) {
-	if f.main.pid != 0 && !f.exited {
-		f.send(f.main, sig)
+	if s := f.server(); s.pid != 0 {
+		f.send(s, sig)
 		return
 	}
 	for _, p := range f.former {
@@ -90,9 +105,23 @@ func (f *foreground) forward(sig unix.Signal) {
 	}
 }
 
+// server is the current one, or the first while that starts; none at the end.
+func (f *foreground) server() process {
+	switch {
+	case f.main.pid != 0 && !f.exited:
+		return f.main
+	case f.main.pid == 0 && f.launch != nil:
+		return f.launch.server
+	}
+	return process{}
+}
+
 // send signals one process, or its whole group if the signal comes from the terminal
 // and would have reached that, had the shell started it.
 func (f *foreground) send(p process, sig unix.Signal) {
+	if !p.running() {
+		return
+	}
 	if f.fromTerminal(sig) {
 		if group := childGroup(p.pid); group != 0 {
 			unix.Kill(-group, sig) // best effort

@@ -3,6 +3,9 @@ package handoff
 import (
 	"os"
 	"runtime"
+	"slices"
+	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -65,13 +68,13 @@ func setTerminalGroup(group int) error {
 	return unix.IoctlSetPointerInt(fd, unix.TIOCSPGRP, group)
 }
 
-// lostTerminal reports once that the terminal has hung up.
-func (f *foreground) lostTerminal() bool {
-	if !f.terminal || hasTerminal() {
-		return false
+// hungUp reports whether a SIGHUP tells of the terminal's end: two may do so, of the
+// shell and of the kernel.
+func (f *foreground) hungUp() bool {
+	if f.terminal && !hasTerminal() {
+		f.terminal, f.hangup = false, time.Now()
 	}
-	f.terminal = false
-	return true
+	return time.Since(f.hangup) < second
 }
 
 // fromTerminal reports whether a signal was typed, or tells of the terminal: as far as
@@ -110,31 +113,96 @@ func (f *foreground) childStopped(pid int, sig unix.Signal) {
 	if !f.terminal || group == 0 {
 		return
 	}
-	switch sig {
-	case unix.SIGTTIN, unix.SIGTTOU:
-		if now := terminalGroup(); now != unix.Getpgrp() && now != f.lent {
-			f.suspend(sig) // we are in the background as well
-		} else if setTerminalGroup(group) == nil {
-			f.lent = group
-			unix.Kill(-group, unix.SIGCONT)
-		}
-	case unix.SIGTSTP:
-		if pid == f.main.pid {
-			f.suspend(sig)
+	f.forgetAsleep(pid)
+	wants := sig == unix.SIGTTIN || sig == unix.SIGTTOU
+	if wants && f.inFront() && setTerminalGroup(group) == nil {
+		f.lent = group
+		unix.Kill(-group, unix.SIGCONT)
+		return
+	}
+	f.asleep = append(f.asleep, pid)
+	if wants || f.serves(pid) && (sig == unix.SIGTSTP || sig == unix.SIGSTOP && f.inFront()) {
+		f.suspend(sig)
+	}
+}
+
+func (f *foreground) forgetAsleep(pid int) {
+	f.asleep = slices.DeleteFunc(f.asleep, func(p int) bool { return p == pid })
+}
+
+// serves tells a server, also one that starts, from who only finishes or is ours.
+func (f *foreground) serves(pid int) bool {
+	former := slices.ContainsFunc(f.former, func(p process) bool { return p.pid == pid })
+	return !former && (f.launch == nil || pid != f.launch.pid) && !isKeeper(pid)
+}
+
+// wake continues those that were stopped, with their groups.
+func (f *foreground) wake() {
+	for _, pid := range f.asleep {
+		if group := childGroup(pid); group != 0 {
+			unix.Kill(-group, unix.SIGCONT) // best effort
 		}
 	}
+	f.asleep = nil
+}
+
+// inFront reports whether the terminal is ours to lend, or lent by us.
+func (f *foreground) inFront() bool {
+	group := terminalGroup()
+	return group == unix.Getpgrp() || group != 0 && group == f.lent
 }
 
 // suspend stops us as the terminal would have, until somebody continues us.
 func (f *foreground) suspend(sig unix.Signal) {
 	switch {
+	case orphanedGroup() && (sig == unix.SIGTTIN || sig == unix.SIGTTOU):
+		// read(2) would fail, had the server no parent in its session. To
+		// continue it would be to have it stopped again at once.
+		f.complain("stopped", "the server wants the terminal, and no shell is there to give it; it stays stopped")
 	case orphanedGroup():
-		f.forward(unix.SIGCONT) // there is no shell that would
-	case sig == unix.SIGTSTP && f.lent == 0:
-		unix.Kill(os.Getpid(), unix.SIGSTOP) // the others in our group got the same
+		f.signalled(unix.SIGCONT)
+	case sig == unix.SIGSTOP, sig == unix.SIGTSTP && f.lent == 0:
+		raise(sig, os.Getpid()) // the others in our group got the same, or are not meant
 	default:
-		unix.Kill(0, unix.SIGSTOP)
+		raise(sig, 0)
 	}
+}
+
+// raise sends a signal to us, or with 0 to our process group, and has it do what it does
+// to who does not catch it: the shell is told by which signal that was.
+func raise(sig unix.Signal, pid int) {
+	var standard, ours [8]uintptr // more than a struct sigaction on every machine; SIG_DFL is 0
+	changed := setAction(sig, &standard, &ours)
+	unix.Kill(pid, sig)
+	if changed {
+		setAction(sig, &ours, nil)
+	}
+}
+
+// setAction is sigaction(2), which the runtime keeps to itself: os/signal can undo what
+// it did only for signals that do not stop a process.
+func setAction(sig unix.Signal, action, before *[8]uintptr) bool {
+	_, _, errno := unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(sig), uintptr(unsafe.Pointer(action)), uintptr(unsafe.Pointer(before)), 8, 0, 0)
+	return errno == 0
+}
+
+// noteTyped notes that the first server was ended from the terminal while it had that:
+// we have not got the signal.
+func (f *foreground) noteTyped(ws unix.WaitStatus) {
+	if f.main.pid == 0 && ws.Signaled() && (ws.Signal() == unix.SIGINT || ws.Signal() == unix.SIGQUIT) {
+		f.stopped = ws.Signal()
+	}
+}
+
+// dieLike ends us as the server ended if a signal did it and there is a terminal. A
+// shell looks closer then than at an exit status: it tells of the signal, and a script
+// ends with Ctrl-C.
+func (f *foreground) dieLike(ws unix.WaitStatus) {
+	if !f.terminal || !ws.Signaled() {
+		return
+	}
+	unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0) // best effort: a core would be ours
+	raise(ws.Signal(), os.Getpid())              // has no effect on process 1
 }
 
 // orphanedGroup reports whether nobody is there to continue our process group: the
