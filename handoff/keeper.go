@@ -190,7 +190,10 @@ func (k *keeper) say(format string, args ...any) {
 }
 
 // say prints one line. It is one write(2), so that lines of several processes do
-// not mix.
+// not mix, and not for stty(1) tostop to stop: we are not what the user started.
 func say(format string, args ...any) {
-	fmt.Fprintf(os.Stderr, "flipexec: "+format+"\n", args...) // best effort
+	unstopped(func() error { // best effort
+		_, err := fmt.Fprintf(os.Stderr, "flipexec: "+format+"\n", args...)
+		return err
+	})
 }

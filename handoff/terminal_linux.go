@@ -49,14 +49,19 @@ func terminalGroup() int {
 	return group
 }
 
-// setTerminalGroup is tcsetpgrp(3), which would stop us in the background if SIGTTOU
-// was not blocked.
+// setTerminalGroup is tcsetpgrp(3).
 func setTerminalGroup(group int) error {
 	fd, err := openTerminal()
 	if err != nil {
 		return err
 	}
 	defer unix.Close(fd)
+	return unstopped(func() error { return unix.IoctlSetPointerInt(fd, unix.TIOCSPGRP, group) })
+}
+
+// unstopped does something for which a terminal would stop us in the background, or have
+// us try for ever if SIGTTOU is caught. It does not where that is blocked, tcsetpgrp(3).
+func unstopped(do func() error) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	block, before := unix.Sigset_t{}, unix.Sigset_t{}
@@ -65,7 +70,7 @@ func setTerminalGroup(group int) error {
 		return err
 	}
 	defer unix.PthreadSigmask(unix.SIG_SETMASK, &before, nil)
-	return unix.IoctlSetPointerInt(fd, unix.TIOCSPGRP, group)
+	return do()
 }
 
 // hungUp reports whether a SIGHUP tells of the terminal's end: two may do so, of the
