@@ -106,7 +106,8 @@
 //     request or the answer is due, and ignored afterwards.
 //
 // A foreground process has a socket of its own, of the same kind and with the same
-// rules, on which it can be asked for a handoff:
+// rules, on which it can be asked for a handoff. That request has a command line, and
+// may be a record of up to 161 KiB:
 //
 //	reload      handoff   version least manager argument ...
 //	foreground  progress  text

@@ -61,7 +61,7 @@ func (f *foreground) launcherEnviron() []string {
 
 // readPeer serves a request for a handoff.
 func (f *foreground) readPeer(p *channel) {
-	m, ok := f.readRequest(p)
+	m, ok := f.readRequest(p, maxHandoff)
 	if !ok {
 		return
 	}

@@ -15,8 +15,11 @@ const (
 	// maxPeers bounds the connections that have not said what they want.
 	maxPeers = 16
 
-	// maxRequest bounds the record in which they do.
+	// maxRequest bounds the record in which they do, and maxHandoff that with a
+	// command line: the first argument that is too much may be as long as the kernel
+	// takes, MAX_ARG_STRLEN.
 	maxRequest = 4 << 10
+	maxHandoff = recordSize + 129<<10
 
 	// deafTime is how long the control socket is left alone when accept(2) fails:
 	// it stays readable, and the loop would do nothing else.
@@ -111,8 +114,8 @@ func (c *callers) forgetPeer(p *channel) {
 
 // readRequest reads what a peer wants, and reports whether it has said so. One that
 // makes no sense is dropped.
-func (c *callers) readRequest(p *channel) (m message, ok bool) {
-	m, err := p.receiveRequest()
+func (c *callers) readRequest(p *channel, most int) (m message, ok bool) {
+	m, err := p.receiveRequest(most)
 	m.close()
 	if err == nil || errors.Is(err, unix.EAGAIN) {
 		return m, err == nil
@@ -126,7 +129,7 @@ func (c *callers) readRequest(p *channel) (m message, ok bool) {
 
 // readPeer serves a request: rows 3 and 4.
 func (k *keeper) readPeer(c *channel) {
-	m, ok := k.readRequest(c)
+	m, ok := k.readRequest(c, maxRequest)
 	if !ok {
 		return
 	}
@@ -160,10 +163,14 @@ func (k *keeper) readPeer(c *channel) {
 }
 
 // receiveRequest takes the one record in which a peer says what it wants, and never
-// waits: nothing is known of the peer but its user. The descriptors that a later
+// waits: nothing is known of the peer but its user, nor has room for more than it sent. The descriptors that a later
 // version may send along become the caller's.
-func (c *channel) receiveRequest() (m message, err error) {
-	data, fds, err := c.read(maxRequest, unix.MSG_DONTWAIT)
+func (c *channel) receiveRequest(most int) (m message, err error) {
+	size, _, _, _, err := unix.Recvmsg(c.fd, nil, nil, unix.MSG_PEEK|unix.MSG_TRUNC|unix.MSG_DONTWAIT)
+	if err != nil {
+		return message{}, os.NewSyscallError("recvmsg", err)
+	}
+	data, fds, err := c.read(min(size, most), unix.MSG_DONTWAIT)
 	if err != nil {
 		return message{}, err
 	}
