@@ -178,7 +178,7 @@ func (k *keeper) mainExited() {
 // its descendants.)
 func (k *keeper) parentExited() {
 	k.parent.close()
-	k.parent = process{}
+	k.parent, k.deserted = process{}, true
 	k.handle(isDeserted)
 }
 

@@ -26,7 +26,8 @@ type foreground struct {
 	env       []string // its own
 	program   string   // what a launcher executes: the file may be a new version by then
 	stop      unix.Signal
-	dir       string
+	dir       string              // of the instance
+	run       string              // in it, for what this process and its generations make
 	inherited []activation.Socket // for the first launcher
 
 	control activation.Socket // where requests come in
@@ -165,15 +166,20 @@ func (f *foreground) openSockets(name string) (err error) {
 			return err
 		}
 	}
-	spec, err := activation.ParseSpec("unixpacket:" + filepath.Join(f.dir, foregroundName))
+	spec, err := foregroundSpec(f.dir)
 	if err != nil {
 		return fmt.Errorf("directory %s: %w", f.dir, err)
 	}
 	if f.control, err = bindOwn(spec); err != nil {
 		return fmt.Errorf("%w; hint: --name, if this is another instance", err)
 	}
-	path := filepath.Join(f.dir, managerName)
-	removeKind(path, unix.S_IFSOCK) // of one that was killed
+	// Generations of one that was killed may still drain, and use the same names.
+	f.run = filepath.Join(f.dir, strconv.Itoa(os.Getpid()))
+	if err := makeOwn(f.run, 0o711); err != nil {
+		return err
+	}
+	path := filepath.Join(f.run, managerName)
+	removeKind(path, unix.S_IFSOCK) // of a process with our number, a container's
 	f.socket, err = notify.Listen(path)
 	return err
 }
@@ -184,11 +190,12 @@ func (f *foreground) clear() {
 		return
 	}
 	if f.socket != nil {
-		removeKind(filepath.Join(f.dir, managerName), unix.S_IFSOCK)
+		removeKind(f.socket.Path(), unix.S_IFSOCK)
 	}
+	unix.Rmdir(f.run) // best effort: a keeper may have been killed and left something
 	f.control.Unlink()
 	if runtimeDirectory(f.env) == "" {
-		unix.Rmdir(f.dir) // best effort: a keeper may have been killed and left something
+		unix.Rmdir(f.dir) // best effort, as above
 	}
 }
 

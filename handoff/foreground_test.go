@@ -259,10 +259,10 @@ func refused(code, reason string) message {
 func TestLauncherGetsWhatSystemdWouldGiveIt(t *testing.T) {
 	f, _, _ := inFront(t)
 	own := strconv.Itoa(os.Getpid())
-	f.dir = "/run/flipexec/web"
+	f.run = "/run/flipexec/web/12"
 	f.env = []string{"A=1", "NOTIFY_SOCKET=/run/systemd/notify", "WATCHDOG_USEC=5", "WATCHDOG_PID=" + own, "SYSTEMD_EXEC_PID=" + own,
 		"LISTEN_FDS=1", "LISTEN_PID=" + own, "LISTEN_FDNAMES=http", "MAINPID=1", "RUNTIME_DIRECTORY=/run/web", directoryVariable + "=/x"}
-	always := []string{"A=1", "RUNTIME_DIRECTORY=/run/web", "NOTIFY_SOCKET=" + f.socket.Path(), directoryVariable + "=/run/flipexec/web", "SYSTEMD_EXEC_PID="}
+	always := []string{"A=1", "RUNTIME_DIRECTORY=/run/web", "NOTIFY_SOCKET=" + f.socket.Path(), directoryVariable + "=/run/flipexec/web/12", "SYSTEMD_EXEC_PID="}
 	if got, want := f.launcherEnviron(), append(slices.Clone(always), "WATCHDOG_USEC=5"); !slices.Equal(got, want) {
 		t.Errorf("without sockets:\n got %q\nwant %q", got, want)
 	}

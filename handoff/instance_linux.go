@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
+	"github.com/flipexec/flipexec/activation"
 	"golang.org/x/sys/unix"
 )
 
@@ -40,8 +42,8 @@ func nameIn(settings []Setting) string {
 
 // checkName wants what can be a directory, and leaves room for sockets in it.
 func checkName(name string) error {
-	if name == "." || name == ".." || strings.ContainsAny(name, "/\x00") || len(name) > 48 {
-		return errors.New("is no name; hint: up to 48 bytes without /")
+	if name == "." || name == ".." || strings.ContainsAny(name, "/\x00") || len(name) > 40 {
+		return errors.New("is no name; hint: up to 40 bytes without /")
 	}
 	return nil
 }
@@ -111,6 +113,27 @@ func removeInstanceDir(env []string) {
 	if dir := value(env, directoryVariable); dir != "" {
 		unix.Rmdir(dir) // best effort
 	}
+}
+
+// clearDeserted removes what a foreground process that was killed has left, once nobody
+// of its run is there any more. Another one may have its name by now.
+func clearDeserted(env []string, run string) {
+	removeKind(filepath.Join(run, managerName), unix.S_IFSOCK)
+	if unix.Rmdir(run) != nil {
+		return // another generation drains
+	}
+	dir := filepath.Dir(run)
+	if spec, err := foregroundSpec(dir); err == nil {
+		activation.RemoveStale(spec) // best effort: it may be somebody's
+	}
+	if slices.Contains(instanceRoots(env), filepath.Dir(dir)) {
+		unix.Rmdir(dir) // best effort, as above
+	}
+}
+
+// foregroundSpec is where requests for a handoff come in.
+func foregroundSpec(dir string) (activation.Spec, error) {
+	return activation.ParseSpec("unixpacket:" + filepath.Join(dir, foregroundName))
 }
 
 // findInstance finds what a reload is about. It is nothing, without an error, when the

@@ -36,6 +36,7 @@ type keeper struct {
 	launcher        *channel // nil once it is gone
 	launcherProcess process
 	parent          process            // the manager, if its end is ours
+	deserted        bool               // it has come
 	predecessor     *predecessor       // the last of Older; nil for generation 1, and once it is gone
 	successor       *channel           // the peer that was sent the estate
 	reserved        []activation.Place // which it may bind

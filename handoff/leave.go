@@ -1,6 +1,7 @@
 package handoff
 
 import (
+	"path/filepath"
 	"time"
 
 	"github.com/flipexec/flipexec/pidfile"
@@ -32,6 +33,10 @@ func (k *keeper) leave() {
 	if k.undo {
 		k.outliveLauncher()
 		k.takeBack()
+	}
+	if run := value(k.env, directoryVariable); k.deserted && k.manager == filepath.Join(run, managerName) {
+		clearDeserted(k.env, run)
+		return
 	}
 	removeInstanceDir(k.env)
 }
