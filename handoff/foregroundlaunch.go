@@ -185,11 +185,18 @@ func (f *foreground) launcherExited(ws unix.WaitStatus) {
 	f.launch, f.stopped = nil, 0
 	l.close()
 	l.server.close()
-	code := exitCode(ws)
-	if code != 0 && l.reason == "" {
+	switch {
+	case ws == 0 || l.reason != "":
+	case stopped != 0:
+		l.reason = "flipexec was told to end by signal " + signalName(stopped)
+	default:
 		l.reason = "its launcher " + describeStatus(ws)
 	}
 	if l.requester != nil {
+		code := ExitFailed
+		if ws.Exited() {
+			code = ws.ExitStatus()
+		}
 		answer(l.requester, code, l.reason)
 	}
 	f.tellReloaded(l.reason)
