@@ -4,12 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
 	"strconv"
 	"time"
 
 	"github.com/flipexec/flipexec/activation"
 	"github.com/flipexec/flipexec/notify"
 	"github.com/flipexec/flipexec/pidfile"
+	"golang.org/x/sys/unix"
 )
 
 // publishTime bounds the time in which the manager must take a message and
@@ -97,6 +99,7 @@ func Reload(settings []Setting, command []string) error {
 }
 
 func newLauncher(settings []Setting) *launcher {
+	signal.Ignore(unix.SIGPIPE) // or it ends us in the middle, if nobody reads what we say; our children have it anew
 	l := &launcher{settings: settings, stdio: [3]int{0, 1, 2}}
 	l.reporter = openReporter()
 	l.env = os.Environ() // openReporter completes it
