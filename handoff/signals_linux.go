@@ -31,6 +31,10 @@ func catchSignals() (fd int, err error) {
 			caught = append(caught, sig)
 		}
 	}
+	if inBackground() {
+		signal.Ignore(unix.SIGQUIT)
+		caught = slices.DeleteFunc(caught, func(s os.Signal) bool { return s == unix.SIGQUIT })
+	}
 	// Apart, because a thousand children at once must not displace a SIGTERM.
 	children, others := make(chan os.Signal, 1), make(chan os.Signal, 256)
 	signal.Notify(children, unix.SIGCHLD)
@@ -44,6 +48,10 @@ func catchSignals() (fd int, err error) {
 	}
 	return p[0], nil
 }
+
+// inBackground reports whether a shell without job control started us with "&": it has
+// SIGINT and SIGQUIT ignored then, of which the runtime lets us see the first only.
+func inBackground() bool { return signal.Ignored(unix.SIGINT) }
 
 func (f *foreground) readSignals() {
 	var buf [64]byte

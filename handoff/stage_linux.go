@@ -74,6 +74,9 @@ func awaitGo(keeper int) {
 // program; descriptors, session and limits came with clone(2).
 func become(path string, argv, env []string, ignoreSIGPIPE bool) error {
 	fillInPID(env, unix.Getpid())
+	if inBackground() {
+		signal.Ignore(unix.SIGQUIT)
+	}
 	if ignoreSIGPIPE {
 		// By hand, because an inherited "ignore" is lost and cannot
 		// be seen: the runtime put its own handler in its place.
