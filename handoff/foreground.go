@@ -101,10 +101,17 @@ func ownProgram(env []string) string {
 	if err == nil {
 		path, err = filepath.Abs(path)
 	}
-	if err != nil {
+	if err != nil || !sameFile(path, self) {
 		return self
 	}
 	return path
+}
+
+// sameFile tells that a name is ours and not one that somebody made up for us.
+func sameFile(a, b string) bool {
+	st, err := os.Stat(a)
+	ours, oerr := os.Stat(b)
+	return err == nil && oerr == nil && os.SameFile(st, ours)
 }
 
 // runForeground is the whole life of a foreground process; it returns its exit code.

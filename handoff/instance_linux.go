@@ -56,7 +56,22 @@ func instanceRoots(env []string) (roots []string) {
 	} else if dir := value(env, "XDG_RUNTIME_DIR"); filepath.IsAbs(dir) {
 		roots = append(roots, filepath.Join(dir, "flipexec"))
 	}
-	return append(roots, filepath.Join(os.TempDir(), "flipexec-"+strconv.Itoa(unix.Geteuid())))
+	own := "flipexec-" + strconv.Itoa(unix.Geteuid())
+	roots = append(roots, filepath.Join("/tmp", own))
+	if dir := filepath.Join(os.TempDir(), own); !slices.Contains(roots, dir) {
+		roots = append(roots, dir)
+	}
+	return roots
+}
+
+// searchedRoots are where a reload looks: sudo(8) and cron(8) leave out what a login
+// has in its environment.
+func searchedRoots(env []string) []string {
+	roots := instanceRoots(env)
+	if dir := fmt.Sprintf("/run/user/%d/flipexec", unix.Geteuid()); !slices.Contains(roots, dir) {
+		roots = append(roots, dir)
+	}
+	return roots
 }
 
 // makeInstanceDir makes the directory for an instance, or finds it.

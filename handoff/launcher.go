@@ -77,7 +77,7 @@ func Start(settings []Setting, command []string) error {
 func Reload(settings []Setting, command []string) error {
 	l := newLauncher(settings)
 	if l.reporter == nil {
-		in, err := findInstance(l.env, instanceRoots(l.env), nameIn(settings))
+		in, err := findInstance(l.env, searchedRoots(l.env), nameIn(settings))
 		if err != nil {
 			return err
 		}
