@@ -59,6 +59,13 @@ func newChannelPair() (*channel, *channel, error) {
 
 func (c *channel) close() { unix.Close(c.fd) }
 
+// hungUp reports whether nobody is at the other end.
+func (c *channel) hungUp() bool {
+	fds := []unix.PollFd{{Fd: int32(c.fd)}}
+	n, err := unix.Poll(fds, 0)
+	return err == nil && n > 0
+}
+
 // send blocks until the peer has room for the message, at most patience for all of
 // its records. Descriptors stay the caller's.
 func (c *channel) send(m message) error {

@@ -178,7 +178,11 @@ func (f *foreground) openSockets(name string) (err error) {
 		return fmt.Errorf("directory %s: %w", f.dir, err)
 	}
 	if f.control, err = bindOwn(spec); err != nil {
-		return fmt.Errorf("%w; hint: --name, if this is another instance", err)
+		if c, derr := dial(spec.Address); derr == nil {
+			c.close()
+			return fmt.Errorf("%w; hint: --name, if this is another instance", err)
+		}
+		return err
 	}
 	// Generations of one that was killed may still drain, and use the same names.
 	f.run = filepath.Join(f.dir, strconv.Itoa(os.Getpid()))

@@ -29,7 +29,10 @@ func (l *launcher) giveUp() {
 		l.Control.Unlink()
 	}
 	if l.predecessor == nil {
-		removeInstanceDir(l.env)
+		removeInstanceDir(l.env, instanceRoots(l.env))
+	}
+	if l.reporter != nil && l.reporter.hungUp() { // who started us was killed, and its last keeper may have been, by us
+		clearDeserted(l.env, value(l.env, directoryVariable))
 	}
 }
 

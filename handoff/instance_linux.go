@@ -124,8 +124,8 @@ func checkOwn(path string) error {
 
 // removeInstanceDir removes the directory of an instance of which nothing is left in
 // it. Others, of whatever is still there, stay.
-func removeInstanceDir(env []string) {
-	if dir := value(env, directoryVariable); dir != "" {
+func removeInstanceDir(env, roots []string) {
+	if dir := value(env, directoryVariable); slices.Contains(roots, filepath.Dir(dir)) {
 		unix.Rmdir(dir) // best effort
 	}
 }
@@ -141,9 +141,7 @@ func clearDeserted(env []string, run string) {
 	if spec, err := foregroundSpec(dir); err == nil {
 		activation.RemoveStale(spec) // best effort: it may be somebody's
 	}
-	if slices.Contains(instanceRoots(env), filepath.Dir(dir)) {
-		unix.Rmdir(dir) // best effort, as above
-	}
+	removeInstanceDir([]string{directoryVariable + "=" + dir}, instanceRoots(env))
 }
 
 // foregroundSpec is where requests for a handoff come in.

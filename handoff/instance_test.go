@@ -25,7 +25,7 @@ func TestInstancesAreFoundByName(t *testing.T) {
 		t.Cleanup(func() {
 			s.Unlink()
 			s.Close()
-			removeInstanceDir([]string{directoryVariable + "=" + dir})
+			removeInstanceDir([]string{directoryVariable + "=" + dir}, roots)
 			if _, err := os.Stat(dir); !os.IsNotExist(err) {
 				t.Errorf("%s is left: %v", dir, err)
 			}

@@ -38,7 +38,7 @@ func (k *keeper) leave() {
 		clearDeserted(k.env, run)
 		return
 	}
-	removeInstanceDir(k.env)
+	removeInstanceDir(k.env, instanceRoots(k.env))
 }
 
 // outliveLauncher makes sure that a launcher which is stopped or hung does not hold
