@@ -92,23 +92,34 @@ func (f *foreground) awaitGenerations() {
 
 // endRest ends what the servers left behind: first with a word, then without.
 func (f *foreground) endRest() {
-	sig := unix.SIGTERM
 	switch f.ending {
-	case 1:
-		sig = unix.SIGKILL
+	case 0:
+		f.signalRest(unix.SIGTERM, map[sighting]bool{})
+	case 1: // again while there is somebody new: one may fork while we look
+		for signalled, n := map[sighting]bool{}, 0; f.signalRest(unix.SIGKILL, signalled) && n < maxLooks; n++ {
+		}
 	case 2: // what cannot be killed is not ours
 		f.left = true
 		return
 	}
-	for _, s := range f.descendants() {
-		if p, ok := s.hold(); ok {
-			p.signal(sig)          // best effort: it may run as another user
-			p.signal(unix.SIGCONT) // or it would not hear
-			p.close()
-		}
-	}
 	f.ending++
 	f.deadline = time.Now().Add(grace)
+}
+
+// signalRest signals all that are left, and reports whether some are new.
+func (f *foreground) signalRest(sig unix.Signal, signalled map[sighting]bool) (more bool) {
+	for _, s := range f.descendants() {
+		p, ok := s.hold()
+		if !ok {
+			continue
+		}
+		p.signal(sig)          // best effort: it may run as another user
+		p.signal(unix.SIGCONT) // or it would not hear
+		p.close()
+		more = more || !signalled[s]
+		signalled[s] = true
+	}
+	return more
 }
 
 // keepers are those of our children that look after a generation.
