@@ -9,12 +9,13 @@ import (
 )
 
 // unheard are the signals that a foreground process leaves alone: those that cannot be
-// caught, those that tell of our own faults or are the Go runtime's and glibc's, and
-// those by which a terminal stops who uses it in the background.
+// caught, those that tell of our own faults or are the Go runtime's and libc's (34 is
+// SIGRTMIN, and ends us), and those by which a terminal stops who uses it in the
+// background.
 var unheard = map[unix.Signal]bool{
 	unix.SIGKILL: true, unix.SIGSTOP: true,
 	unix.SIGSEGV: true, unix.SIGBUS: true, unix.SIGFPE: true, unix.SIGILL: true, unix.SIGTRAP: true, unix.SIGSYS: true,
-	unix.SIGURG: true, unix.SIGPROF: true, 32: true, 33: true,
+	unix.SIGURG: true, unix.SIGPROF: true, 32: true, 33: true, 34: true,
 	unix.SIGTTIN: true, unix.SIGTTOU: true,
 }
 
