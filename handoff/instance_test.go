@@ -106,3 +106,20 @@ func TestSIGPIPEIsIgnoredWhereSystemdWouldIgnoreIt(t *testing.T) {
 		}
 	}
 }
+
+// TestReloadLooksWhereAnyEnvironmentMayHavePutIt: a start by a login, and a reload by
+// cron or sudo, have different ones.
+func TestReloadLooksWhereAnyEnvironmentMayHavePutIt(t *testing.T) {
+	t.Setenv("TMPDIR", "/var/tmp")
+	euid := strconv.Itoa(os.Geteuid())
+	searched := searchedRoots(nil)
+	for _, want := range []string{"/tmp/flipexec-" + euid, "/var/tmp/flipexec-" + euid, "/run/user/" + euid + "/flipexec"} {
+		if !slices.Contains(searched, want) {
+			t.Errorf("got %q, want %s in it", searched, want)
+		}
+	}
+	t.Setenv("TMPDIR", "/tmp")
+	if roots := instanceRoots(nil); roots[len(roots)-1] != "/tmp/flipexec-"+euid || strings.Count(strings.Join(roots, " "), "/tmp/") != 1 {
+		t.Errorf("got %q", roots)
+	}
+}
