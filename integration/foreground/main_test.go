@@ -14,6 +14,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/flipexec/flipexec/integration/rig"
 )
 
 // patience is for what must happen; nothing takes so long.
@@ -28,6 +30,7 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
+	rig.DefaultSignals()
 	os.Exit(run(m))
 }
 
