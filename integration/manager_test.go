@@ -109,9 +109,13 @@ func TestPrivatePIDsUnit(t *testing.T) {
 			if got := answering(t, r); got == server {
 				t.Errorf("the first server still answers")
 			}
+			want := "success"
+			if strings.Contains(r.Journal("web.service"), "which is not our child") {
+				want = "signal" // systemd 257 looks before the parent of process 1 has left, now and then, and kills what is alien
+			}
 			must(t, r, "stop", "web")
-			if got := show(r, "Result"); got != "success" {
-				t.Errorf("Result: got %q, want success", got)
+			if got := show(r, "Result"); got != want {
+				t.Errorf("Result: got %q, want %s", got, want)
 			}
 		})
 	}
