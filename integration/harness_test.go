@@ -28,7 +28,7 @@ var programs string
 
 // rigs bounds the rigs that run at once. Most tests wait most of the time, so that
 // there are more of them than processors.
-const rigs = 6
+const rigs = 9
 
 func TestMain(m *testing.M) {
 	flag.Parse()
