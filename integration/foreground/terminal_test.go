@@ -53,7 +53,7 @@ var sessions = []session{
 		u.press(ctrlZ)
 		u.enter("bg")
 		u.awaitTold("signal CONT", 1)
-		u.enter("kill %1; wait; echo $?")
+		u.enter("kill %1; wait %1; echo $?")
 	}},
 	{"in the background", nil, func(u *terminal) {
 		u.enter("./run.sh &")
