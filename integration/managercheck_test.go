@@ -85,6 +85,9 @@ func (w managed) awaitFirst(t *testing.T) {
 	t.Helper()
 	w.await(t, 1)
 	w.awaitLauncher(t)
+	if strings.HasPrefix(w.name, "systemd") { // which reads a PID file a moment later
+		rig.WaitFor(t, "the unit is active", 20*time.Second, func() bool { return show(w.Rig, "ActiveState") == "active" })
+	}
 }
 
 // await waits until a generation alone answers.
