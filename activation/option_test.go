@@ -66,7 +66,7 @@ func now(t *testing.T, s activation.Socket, text, option string) string {
 	return v
 }
 
-// needs skips a test of what only root may do.
+// needsRoot passes over a test of what only root may do. CI is root.
 func needsRoot(t *testing.T) {
 	t.Helper()
 	if os.Geteuid() != 0 {

@@ -162,9 +162,10 @@ func (k *keeper) readPeer(c *channel) {
 	k.forgetPeer(c)
 }
 
-// receiveRequest takes the one record in which a peer says what it wants, and never
-// waits: nothing is known of the peer but its user, nor has room for more than it sent. The descriptors that a later
-// version may send along become the caller's.
+// receiveRequest takes the one record in which a peer says what it wants, of at most so
+// many bytes. It never waits, because nothing is known of the peer but its user, and has
+// room for what was sent and no more. The descriptors that a later version may send
+// along become the caller's.
 func (c *channel) receiveRequest(most int) (m message, err error) {
 	size, _, _, _, err := unix.Recvmsg(c.fd, nil, nil, unix.MSG_PEEK|unix.MSG_TRUNC|unix.MSG_DONTWAIT)
 	if err != nil {
