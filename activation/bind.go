@@ -7,8 +7,11 @@ import "fmt"
 //
 // At a unix path, a socket to which nobody listens any more is replaced; one
 // that answers, or a file that is no socket, is an error and stays as it is.
-func Bind(spec Spec) (Socket, error) {
-	s, err := bind(spec)
+func Bind(spec Spec) (Socket, error) { return bindBeside(spec, nil) }
+
+// bindBeside binds where sockets are in the way that are about to go, too.
+func bindBeside(spec Spec, leaving leavingSockets) (Socket, error) {
+	s, err := bind(spec, leaving)
 	if err != nil {
 		return Socket{}, fmt.Errorf("listen %s: %w", spec, err)
 	}

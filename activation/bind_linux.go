@@ -12,7 +12,7 @@ import (
 // does with the default of Backlog=.
 const maxBacklog = 1<<31 - 1
 
-func bind(spec Spec) (Socket, error) {
+func bind(spec Spec, leaving leavingSockets) (Socket, error) {
 	s := Socket{FD: -1, Name: spec.Name, Spec: spec.String()}
 	if s.Name == "" {
 		s.Name = Unnamed
@@ -26,10 +26,10 @@ func bind(spec Spec) (Socket, error) {
 	case "special":
 		return openSpecial(spec, s)
 	}
-	return bindSocket(spec, s)
+	return bindSocket(spec, s, leaving)
 }
 
-func bindSocket(spec Spec, s Socket) (_ Socket, err error) {
+func bindSocket(spec Spec, s Socket, leaving leavingSockets) (_ Socket, err error) {
 	fd, sa, err := spec.open()
 	if err != nil {
 		return Socket{}, err
@@ -46,6 +46,11 @@ func bindSocket(spec Spec, s Socket) (_ Socket, err error) {
 			return Socket{}, err
 		}
 	}
+	room, err := spec.makeRoom(s, sa, leaving)
+	if err != nil {
+		return Socket{}, err
+	}
+	defer room.close()
 	if err := bindAddress(spec, fd, sa); err != nil {
 		return Socket{}, err
 	}

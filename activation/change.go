@@ -20,12 +20,14 @@ type Changes []Change
 // Foresee is what Gather would have to change, for a process that is to put it back if
 // the one that gathers dies. Errors are left to Gather.
 func Foresee(specs []Spec, inherited []Socket) (all Changes) {
-	matches, _, err := match(specs, inherited)
+	matches, taken, err := match(specs, inherited)
 	if err != nil {
 		return nil
 	}
+	leaving := leavingOf(inherited, taken)
 	for i, m := range matches {
 		if m < 0 {
+			all = append(all, foreseeRoom(specs[i], leaving)...)
 			continue
 		}
 		if changes, fixed, err := specs[i].compare(inherited[m]); err == nil && fixed == nil {

@@ -12,7 +12,7 @@ func lookAt(Spec) (Place, bool) { return Place{}, false }
 
 func (p Place) tidy() error { return errors.ErrUnsupported }
 
-func bind(Spec) (Socket, error) { return Socket{}, errors.ErrUnsupported }
+func bind(Spec, leavingSockets) (Socket, error) { return Socket{}, errors.ErrUnsupported }
 
 func inherited(func(string) (string, bool)) ([]Socket, error) {
 	return nil, fmt.Errorf("inherited sockets: %w", errors.ErrUnsupported)
@@ -37,6 +37,20 @@ func (s Spec) compare(Socket) (Changes, *option, error) { return nil, nil, error
 func (s Spec) sameKind(int) bool { return false }
 
 func (s Spec) sameAddress(int) (bool, error) { return false, errors.ErrUnsupported }
+
+func (s Spec) addressKey() string { return "" }
+
+func (s Socket) addressKey() string { return "" }
+
+func foreseeRoom(Spec, leavingSockets) Changes { return nil }
+
+func (s Socket) port() int { return 0 }
+
+func (s Socket) hide() error { return errors.ErrUnsupported }
+
+func (s Socket) show() error { return errors.ErrUnsupported }
+
+func (s Socket) waiting() bool { return false }
 
 func (s Socket) lostPath() bool { return false }
 

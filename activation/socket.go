@@ -26,8 +26,8 @@ type Set struct {
 	// the order of the specs, then the inherited rest in its own.
 	Sockets []Socket
 
-	Bound   []Socket // the part of Sockets that Gather made
-	Dropped []Socket // inherited, once bound from a spec that is gone
+	Bound   []Socket // the part of Sockets that Gather made, to be shown
+	Dropped []Socket // inherited, once bound from a spec that is gone, to be hidden
 	Changed Changes  // what Sockets have to become yet, to be as their specs say
 }
 
@@ -41,6 +41,10 @@ type Set struct {
 // A unix socket of ours whose file is gone or another's, which no client can reach
 // any more, is none: it is bound anew.
 //
+// An address may overlap with that of a socket in Dropped. The server behind that one gets
+// all connections that it got before until the new one is shown, and the other hidden:
+// [Socket.Show], [Socket.Hide].
+//
 // Inherited sockets are left as they are; what they have to take yet is in Changed. After
 // an error nothing is left of what Gather made. Descriptors in inherited
 // stay the caller's, those in Bound become the caller's.
@@ -52,6 +56,7 @@ func Gather(specs []Spec, inherited []Socket) (Set, error) {
 	if err != nil {
 		return Set{}, err
 	}
+	leaving := leavingOf(inherited, taken)
 	var set Set
 	for i, spec := range specs {
 		again := true
@@ -60,7 +65,7 @@ func Gather(specs []Spec, inherited []Socket) (Set, error) {
 			taken[m] = !again
 		}
 		if err == nil && again {
-			err = set.bind(spec)
+			err = set.bind(spec, leaving)
 		}
 		if err != nil {
 			set.Undo()
@@ -99,8 +104,23 @@ func (set *Set) take(spec Spec, s Socket) (again bool, err error) {
 	return false, fmt.Errorf("listen %s: option %s of a bound socket cannot change; hint: systemctl restart", spec, fixed.name)
 }
 
-func (set *Set) bind(spec Spec) error {
-	s, err := Bind(spec)
+// leavingSockets are the IP sockets of ours that no spec declares any more, by their port.
+type leavingSockets map[int][]Socket
+
+func leavingOf(inherited []Socket, taken []bool) leavingSockets {
+	all := leavingSockets{}
+	for i, s := range inherited {
+		if !taken[i] && s.Spec != "" {
+			if port := s.port(); port != 0 {
+				all[port] = append(all[port], s)
+			}
+		}
+	}
+	return all
+}
+
+func (set *Set) bind(spec Spec, leaving leavingSockets) error {
+	s, err := bindBeside(spec, leaving)
 	if err != nil {
 		return err
 	}
@@ -130,25 +150,50 @@ func CheckNames(specs []Spec) error {
 	return nil
 }
 
+// An identity is one way to tell which inherited socket a spec means: those of equal
+// keys are looked at, so that thousands of either are no product. No key is none that
+// can be the same.
+type identity struct {
+	ofSpec   func(Spec) string
+	ofSocket func(Socket) string
+	same     func(Spec, Socket) (bool, error)
+}
+
+// identities: what a socket was bound from goes before its address, and that before
+// its name, so that no spec takes away what another one has the better claim to.
+var identities = [...]identity{
+	{Spec.place, Socket.place, func(Spec, Socket) (bool, error) { return true, nil }},
+	{Spec.addressKey, Socket.addressKey, Spec.hasAddress},
+	{func(s Spec) string { return s.Name }, Socket.systemdsName, func(s Spec, sock Socket) (bool, error) { return s.sameKind(sock.FD), nil }},
+}
+
 // match finds for each spec the index of the inherited socket that it means, or
-// -1. What a socket was bound from goes before its address, and that before its
-// name, so that no spec takes away what another one has the better claim to.
+// -1.
 func match(specs []Spec, inherited []Socket) (matches []int, taken []bool, err error) {
 	matches, taken = make([]int, len(specs)), make([]bool, len(inherited))
 	for i := range matches {
 		matches[i] = -1
 	}
+	if len(inherited) == 0 {
+		return matches, taken, nil
+	}
 	lost := make([]bool, len(inherited))
 	for j, s := range inherited {
 		lost[j] = s.lostPath()
 	}
-	for _, means := range []func(Spec, Socket) (bool, error){Spec.made, Spec.hasAddress, Spec.hasName} {
+	for _, id := range identities {
+		index := map[string][]int{}
+		for j, s := range inherited {
+			if key := id.ofSocket(s); key != "" && !taken[j] && !lost[j] {
+				index[key] = append(index[key], j)
+			}
+		}
 		for i, spec := range specs {
-			for j, s := range inherited {
-				if matches[i] >= 0 || taken[j] || lost[j] {
+			for _, j := range index[id.ofSpec(spec)] {
+				if matches[i] >= 0 || taken[j] {
 					continue
 				}
-				ok, err := means(spec, s)
+				ok, err := id.same(spec, inherited[j])
 				if err != nil {
 					return nil, nil, err
 				}
@@ -161,14 +206,31 @@ func match(specs []Spec, inherited []Socket) (matches []int, taken []bool, err e
 	return matches, taken, nil
 }
 
-// made reports whether the socket was bound from this very spec, whatever its options
-// were: the only claim to a port that the kernel chose.
-func (s Spec) made(sock Socket) (bool, error) {
-	if sock.Spec == "" {
-		return false, nil
+// place is all of a spec but its options: the only claim to a port that the kernel
+// chose.
+func (s Spec) place() string {
+	s.Options = ""
+	return s.String()
+}
+
+// place is that of the spec that the socket was bound from.
+func (s Socket) place() string {
+	if s.Spec == "" {
+		return ""
 	}
-	was, _, err := parsePlace(sock.Spec)
-	return err == nil && was.sameButOptions(s), nil
+	was, _, err := parsePlace(s.Spec)
+	if err != nil {
+		return ""
+	}
+	return was.place()
+}
+
+// systemdsName is the name of a socket of systemd's.
+func (s Socket) systemdsName() string {
+	if s.Spec != "" {
+		return ""
+	}
+	return s.Name
 }
 
 // hasAddress reports whether the socket is of the spec's kind and address.
@@ -177,12 +239,6 @@ func (s Spec) hasAddress(sock Socket) (bool, error) {
 		return false, nil
 	}
 	return s.sameAddress(sock.FD)
-}
-
-// hasName reports whether the socket is one of systemd's, of the spec's name and
-// kind.
-func (s Spec) hasName(sock Socket) (bool, error) {
-	return sock.Spec == "" && s.Name != "" && s.Name == sock.Name && s.sameKind(sock.FD), nil
 }
 
 // declare is s under the name that spec gives it. A socket from systemd stays

@@ -54,6 +54,52 @@ func (s Spec) samePorts(fd int) bool {
 	return err == nil && protocol == want
 }
 
+// addressKey is the same for a spec and for every socket that may be of its address;
+// sameAddress looks more closely. Port 0 is never the same: it asks for a port of its
+// own.
+func (s Spec) addressKey() string {
+	switch {
+	case networks[s.Network] == 0:
+		return fileKey
+	case s.anyPort():
+		return ""
+	}
+	sa, err := s.sockaddr()
+	if err != nil { // of an interface that is gone
+		return ""
+	}
+	return addressKey(sa)
+}
+
+func (s Socket) addressKey() string {
+	sa, err := unix.Getsockname(s.FD)
+	if err == unix.ENOTSOCK {
+		return fileKey
+	}
+	if err != nil {
+		return "" // another namespace's oddity is not our socket
+	}
+	return addressKey(sa)
+}
+
+const fileKey = "file"
+
+func addressKey(sa unix.Sockaddr) string {
+	switch sa := sa.(type) {
+	case *unix.SockaddrUnix:
+		return "unix " + sa.Name
+	case *unix.SockaddrVM:
+		return fmt.Sprintf("vsock %d:%d", sa.CID, sa.Port)
+	case *unix.SockaddrNetlink:
+		return fmt.Sprintf("netlink %d", sa.Groups)
+	}
+	r := reachOf(sa, false)
+	if r.addr.IsUnspecified() { // IPv4 alone may stand for both
+		return fmt.Sprintf("ip %d", r.port)
+	}
+	return fmt.Sprintf("ip %d %s", r.port, r.addr)
+}
+
 // sameAddress reports whether a socket of the same kind is bound to spec's
 // address. Port 0 is never the same: it asks for a port of its own.
 func (s Spec) sameAddress(fd int) (bool, error) {

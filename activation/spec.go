@@ -104,11 +104,6 @@ func (s Spec) String() string {
 	return text
 }
 
-// sameButOptions reports whether both say the same, apart from their options.
-func (s Spec) sameButOptions(t Spec) bool {
-	return s.Name == t.Name && s.Network == t.Network && s.Address == t.Address
-}
-
 func (s Spec) unix() bool { return strings.HasPrefix(s.Network, "unix") }
 
 // listens reports whether the socket accepts connections.
