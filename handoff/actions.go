@@ -48,10 +48,7 @@ func (k *keeper) tellReady() {
 func (k *keeper) commit() {
 	k.leadPath()
 	reached("path led")
-	for _, s := range k.Dropped {
-		s.Unlink()
-	}
-	k.Bound, k.Dropped = nil, nil
+	k.changeOver(k.say)
 	k.say("current pid=%d", k.main.pid)
 	if k.predecessor != nil {
 		k.lookAfterOlder()

@@ -26,7 +26,7 @@ type estate struct {
 
 	// From a launcher to its keeper only:
 	Bound   []activation.Socket // those of Sockets that are new, unlinked on failure
-	Dropped []activation.Socket // no longer declared, unlinked on success; no descriptors
+	Dropped []activation.Socket // no longer declared, hidden and unlinked on success
 }
 
 // appendTo adds the estate to a message; descriptors stay the caller's.
@@ -39,18 +39,25 @@ func (e estate) appendTo(m *message) {
 		m.add("option", s.Name)
 		m.add("value", s.Value)
 	}
+	bound := map[int]bool{}
+	for _, s := range e.Bound {
+		bound[s.FD] = true
+	}
 	for _, s := range e.Sockets {
 		m.addFD("socket", s.Name, s.FD)
 		addFile(m, s)
+		if bound[s.FD] {
+			m.add("bound", "")
+		}
 	}
 	m.addFD("control", e.Control.Name, e.Control.FD)
 	addFile(m, e.Control)
-	for _, s := range e.Bound {
-		m.add("bound", s.Name)
-		addFile(m, s)
-	}
 	for _, s := range e.Dropped {
-		m.add("dropped", s.Name)
+		if s.FD < 0 { // an earlier keeper had it
+			m.add("dropped", s.Name)
+		} else {
+			m.addFD("dropped", s.Name, s.FD)
+		}
 		addFile(m, s)
 	}
 	m.add("watchdog", e.Watchdog)
@@ -95,10 +102,13 @@ func estateFrom(m *message) (e estate, err error) {
 			e.Control = activation.Socket{Name: f.value, FD: f.take()}
 			last = &e.Control
 		case "bound":
-			e.Bound = append(e.Bound, activation.Socket{Name: f.value, FD: -1})
-			last = &e.Bound[len(e.Bound)-1]
-		case "dropped":
-			e.Dropped = append(e.Dropped, activation.Socket{Name: f.value, FD: -1})
+			if last == nil {
+				err = errNoSocket
+				break
+			}
+			e.Bound = append(e.Bound, *last)
+		case "dropped", "@dropped":
+			e.Dropped = append(e.Dropped, activation.Socket{Name: f.value, FD: f.take()})
 			last = &e.Dropped[len(e.Dropped)-1]
 		case "@server":
 			err = e.setServer(f)
@@ -129,6 +139,9 @@ func estateFrom(m *message) (e estate, err error) {
 	return e, nil
 }
 
+// errNoSocket is about a field that belongs to the socket before it.
+var errNoSocket = errors.New("no socket before it")
+
 // errSecond is about a field that an estate has once: its descriptor would be lost.
 var errSecond = errors.New("comes a second time")
 
@@ -154,7 +167,7 @@ func (e *estate) setValue(value string) error {
 // describe fills in the socket that the field belongs to.
 func describe(s *activation.Socket, f *field) error {
 	if s == nil {
-		return errors.New("no socket before it")
+		return errNoSocket
 	}
 	if f.key == "spec" {
 		s.Spec = f.value
@@ -171,7 +184,7 @@ func describe(s *activation.Socket, f *field) error {
 
 // close closes every descriptor of the estate.
 func (e estate) close() {
-	for _, s := range e.Sockets {
+	for _, s := range append(slices.Clone(e.Sockets), e.Dropped...) {
 		s.Close()
 	}
 	if e.Control.FD > 0 { // 0 is ours, and no socket of an estate

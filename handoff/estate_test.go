@@ -55,8 +55,8 @@ func full(t *testing.T) estate {
 		{FD: newSocket(t), Name: "unknown", Spec: "unix:/run/s", Dev: 1<<63 + 5, Ino: 1<<64 - 1},
 		{FD: newSocket(t), Name: ""},
 	}
-	e.Bound = []activation.Socket{{FD: -1, Name: "unknown", Spec: "unix:/run/s", Dev: 5, Ino: 6}}
-	e.Dropped = []activation.Socket{{FD: -1, Name: "old", Spec: "old=unix:/run/old", Dev: 7, Ino: 8}}
+	e.Bound = []activation.Socket{e.Sockets[1]}
+	e.Dropped = []activation.Socket{{FD: newSocket(t), Name: "old", Spec: "old=unix:/run/old", Dev: 7, Ino: 8}, {FD: -1, Name: "lost", Spec: "lost=tcp::80"}}
 	e.Watchdog, e.Credentials = "3000000", "/run/credentials/web.service"
 	fd, err := unix.PidfdOpen(os.Getpid(), 0)
 	if err != nil {
@@ -68,7 +68,7 @@ func full(t *testing.T) estate {
 }
 
 func closeEstate(e estate) {
-	for _, s := range append(e.Sockets, e.Control) {
+	for _, s := range slices.Concat(e.Sockets, e.Dropped, []activation.Socket{e.Control}) {
 		s.Close()
 	}
 	e.Server.close()
@@ -93,11 +93,16 @@ func travel(t *testing.T, e estate) (estate, error) {
 // identify replaces descriptors by what they stand for.
 func identify(t *testing.T, e estate) estate {
 	t.Helper()
-	sockets := append([]activation.Socket(nil), e.Sockets...)
-	for i := range sockets {
-		sockets[i].FD = int(inode(t, sockets[i].FD))
+	inodes := func(sockets []activation.Socket) []activation.Socket {
+		sockets = slices.Clone(sockets)
+		for i := range sockets {
+			if fd := &sockets[i].FD; *fd >= 0 {
+				*fd = int(inode(t, *fd))
+			}
+		}
+		return sockets
 	}
-	e.Sockets = sockets
+	e.Sockets, e.Bound, e.Dropped = inodes(e.Sockets), inodes(e.Bound), inodes(e.Dropped)
 	e.Control.FD = int(inode(t, e.Control.FD))
 	if e.Server.pid != 0 {
 		e.Server.fd = 0 // a pidfd has an inode of its own only on later kernels
@@ -162,6 +167,7 @@ func TestBadEstateIsRefusedAndNothingStaysOpen(t *testing.T) {
 		"file no numbers":        {func(m *message) { m.add("file", "x") }, `file="x"`},
 		"file half":              {func(m *message) { m.add("file", "1:") }, `file="1:"`},
 		"file negative":          {func(m *message) { m.add("file", "-1:2") }, `file="-1:2"`},
+		"bound without socket":   {func(m *message) { m.fields = append([]field{{"bound", "", -1}}, m.fields...) }, "no socket before it"},
 		"control without a spec": {func(m *message) { m.remove("spec") }, "no generation, command or control socket"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -232,11 +238,14 @@ func FuzzEstate(f *testing.F) {
 		}
 		for _, s := range pairs(sockets) {
 			s := activation.Socket{FD: -1, Name: s[0], Spec: s[1], Dev: dev, Ino: ino}
-			e.Bound, e.Dropped = append(e.Bound, s), append(e.Dropped, s)
+			e.Dropped = append(e.Dropped, s)
+			s.FD = 3_000_000 + len(e.Dropped)
+			e.Dropped = append(e.Dropped, s)
 			for range int(more%16) + 1 {
 				s.FD = 1_000_001 + len(e.Sockets)
 				e.Sockets = append(e.Sockets, s)
 			}
+			e.Bound = append(e.Bound, s)
 		}
 		if pid != 0 {
 			e.Server = process{pid, 2_000_000}

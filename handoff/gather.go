@@ -3,6 +3,7 @@ package handoff
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/flipexec/flipexec/activation"
 )
@@ -16,6 +17,32 @@ func (l *launcher) gather() error {
 	l.Sockets, l.Bound, l.Dropped, l.changed = set.Sockets, set.Bound, set.Dropped, set.Changed
 	reached("gathered")
 	return err
+}
+
+// changeTime bounds the wait for a server to take what waits in sockets that go.
+const changeTime = 2 * second
+
+// changeOver takes new connections away from the sockets that are no longer declared, and
+// gives them to those that take their place. There is no way back from it, and the
+// server that has the former must not have been told to stop yet: what waits in their
+// queues is its to answer. As they are hidden, it is no matter who else holds them.
+func (e *estate) changeOver(say func(format string, args ...any)) {
+	for _, s := range e.Bound {
+		if err := s.Show(); err != nil {
+			say("listen %s: %v", s.Spec, err)
+		}
+	}
+	for _, s := range e.Dropped {
+		if err := s.Hide(); err != nil {
+			say("listen %s: %v; it answers until the former server is gone", s.Spec, err)
+		}
+		s.Unlink()
+	}
+	activation.AwaitQuiet(e.Dropped, time.Now().Add(changeTime))
+	for _, s := range e.Dropped {
+		s.Close()
+	}
+	e.Bound, e.Dropped = nil, nil
 }
 
 // reserve has the running keeper look at the paths that may be bound and the options
@@ -45,15 +72,11 @@ func (l *launcher) reserve() error {
 	return nil
 }
 
-// leavesTraces reports whether a path or an option is declared, or an option was.
+// leavesTraces reports whether a path may be made, or an option of a socket changed that
+// others have, too.
 func (l *launcher) leavesTraces() bool {
-	for _, spec := range l.options.Listen {
-		if _, ok := activation.LookAt(spec); ok || spec.Options != "" {
-			return true
-		}
-	}
-	return slices.ContainsFunc(l.inherited, func(s activation.Socket) bool {
-		spec, err := activation.ParseSpec(s.Spec)
-		return err == nil && spec.Options != ""
-	})
+	return slices.ContainsFunc(l.options.Listen, func(spec activation.Spec) bool {
+		_, ok := activation.LookAt(spec)
+		return ok
+	}) || len(activation.Foresee(l.options.Listen, l.inherited)) > 0
 }

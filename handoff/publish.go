@@ -197,9 +197,7 @@ func (l *launcher) commitAlone() {
 			say("generation %d: notify path: %v", l.Generation, err)
 		}
 	}
-	for _, s := range l.Dropped {
-		s.Unlink()
-	}
+	l.changeOver(say)
 	if p := l.predecessor; p != nil {
 		if p.commit(); p.keeper != nil {
 			p.readAnswer()
