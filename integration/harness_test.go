@@ -58,7 +58,7 @@ func run(m *testing.M) int {
 func build(dir string) error {
 	make := exec.Command("make", "--silent", "-C", "..", "flipexec", "BINARY="+filepath.Join(dir, "flipexec"))
 	faults := exec.Command("make", "--silent", "-C", "..", "flipexec", "TAGS=urfave_cli_no_docs,faults", "BINARY="+filepath.Join(dir, "faults", "flipexec"))
-	servers := exec.Command("go", "build", "-o", dir, "./servers/gohttp")
+	servers := exec.Command("go", "build", "-o", dir, "./servers/gohttp", "./servers/graceful")
 	servers.Env = append(os.Environ(), "CGO_ENABLED=0") // no libc of this machine in older suites
 	for _, cmd := range []*exec.Cmd{make, faults, servers} {
 		if out, err := cmd.CombinedOutput(); err != nil {

@@ -16,6 +16,7 @@ import (
 // way; none of them knows flipexec.
 var servers = []struct{ name, command, lines string }{
 	{"go", goServer, ""},
+	{"package graceful", "/opt/flipexec/graceful", "WatchdogSec=5"},
 	// Its documentation wants KillMode=mixed: when its workers are told to stop
 	// at the same time, it can hang in its log ("reentrant call").
 	{"gunicorn", "/usr/bin/gunicorn --preload -w 2 --chdir /opt/servers/wsgi app:app", "KillMode=mixed"},

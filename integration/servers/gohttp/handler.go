@@ -59,7 +59,7 @@ func (s *server) answer(w http.ResponseWriter, text string) {
 	h.Set("X-Pid", strconv.Itoa(os.Getpid()))
 	h.Set("X-Generation", os.Getenv("FLIPEXEC_GENERATION"))
 	h.Set("Content-Length", strconv.Itoa(len(text)))
-	if s.draining.Load() {
+	if s.Draining() {
 		h.Set("Connection", "close")
 	}
 	_, _ = w.Write([]byte(text)) // a client that has gone is no concern of ours

@@ -2,7 +2,7 @@
 //
 // Sockets: every descriptor of LISTEN_FDS, of which LISTEN_PID must say that they are ours; there is no other.
 // Ready: READY=1 on $NOTIFY_SOCKET once it accepts on all of them; then WATCHDOG=1 if it is asked to.
-// Stop: SIGTERM closes the listeners, answers what has been accepted (drain.go), and exits 0.
+// Stop: SIGTERM closes the listeners, answers what has been accepted (package graceful), and exits 0.
 // GOHTTP_QUIET_TIME=5s: how long a client may be quiet in a drain before its first request (1s).
 // Faults for tests: GOHTTP_FAIL=3 (exit 3 at once), GOHTTP_HANG=1 (never serve, never ready), GOHTTP_START_DELAY=2s
 // (before it serves), GOHTTP_DIE=1 (exit as soon as READY=1 is said), GOHTTP_STOP_DELAY=2s (before it exits),
@@ -18,6 +18,8 @@ import (
 	"strconv"
 	"syscall"
 	"time"
+
+	"github.com/flipexec/flipexec/graceful"
 )
 
 func main() {
@@ -73,7 +75,7 @@ func run() error {
 			return err
 		}
 	}
-	if err := s.drain(listeners); err != nil {
+	if err := s.Drain(); err != nil {
 		return err
 	}
 	return delay("GOHTTP_STOP_DELAY")
@@ -115,21 +117,28 @@ func delay(name string) error {
 	return nil
 }
 
+// A server answers with what it knows of itself.
+type server struct{ *graceful.Server }
+
 // serve accepts on all listeners. An error that is received is the end of one of them.
 func (s *server) serve(listeners []net.Listener) <-chan error {
 	failed := make(chan error, len(listeners))
 	for _, l := range listeners {
-		s.accepting.Go(func() { failed <- s.http.Serve(l) })
+		go func() {
+			if err := s.Serve(l); err != nil {
+				failed <- err
+			}
+		}()
 	}
 	return failed
 }
 
 func newServer() (*server, error) {
-	s := &server{quiet: map[net.Conn]time.Time{}, changed: make(chan struct{}, 1), quietTime: time.Second}
-	s.http = http.Server{Handler: s.handler(), ConnState: s.track}
+	s := new(server)
+	s.Server = graceful.NewServer(&http.Server{Handler: s.handler()})
 	if text := os.Getenv("GOHTTP_QUIET_TIME"); text != "" {
 		var err error
-		if s.quietTime, err = time.ParseDuration(text); err != nil {
+		if s.QuietTime, err = time.ParseDuration(text); err != nil {
 			return nil, fmt.Errorf("GOHTTP_QUIET_TIME: %w", err)
 		}
 	}
