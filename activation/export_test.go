@@ -43,3 +43,14 @@ func onText(on string) string {
 	on = strings.Replace(on, onUnix, " unix* ", 1)
 	return strings.Join(strings.Fields(on), " ")
 }
+
+// StoreNameOf is the name of a socket in the manager's store.
+func StoreNameOf(socket, dev, ino uint64, name string) string {
+	return entry{socket, dev, ino, name}.String()
+}
+
+// ParseStoreName is its opposite.
+func ParseStoreName(text string) (socket, dev, ino uint64, name string, ok bool) {
+	e, ok := parseEntry(text)
+	return e.socket, e.dev, e.ino, e.name, ok
+}

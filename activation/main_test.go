@@ -18,6 +18,7 @@ const role = "ACTIVATION_TEST_ROLE"
 var roles = map[string]func() error{
 	"inherited": roleInherited,
 	"take":      roleTake,
+	"restore":   roleRestore,
 }
 
 func TestMain(m *testing.M) {

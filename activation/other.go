@@ -54,6 +54,10 @@ func (s Socket) waiting() bool { return false }
 
 func (s Socket) lostPath() bool { return false }
 
+func (s Socket) storeName() string { return "" }
+
+func (s Socket) restore([]Spec, []bool) (Socket, bool) { return s, false }
+
 func (s Socket) checkListens() error { return errors.ErrUnsupported }
 
 func (s Socket) checkDatagram() error { return errors.ErrUnsupported }

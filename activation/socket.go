@@ -18,6 +18,10 @@ type Socket struct {
 	// Dev and Ino identify the file of a unix socket that Bind made; Ino is
 	// 0 for every other.
 	Dev, Ino uint64
+
+	// Stored is the StoreName under which the manager keeps the socket, "" if it
+	// does not, or is not known to.
+	Stored string
 }
 
 // A Set is the outcome of Gather.
