@@ -43,7 +43,7 @@ func cut(args []string) (own, command []string) {
 }
 
 func newApp(command []string, stdout io.Writer) *cli.App {
-	all := []string{"listen", "pid-file", "ready-timeout", "probation", "stop-signal", "drain-timeout", "max-draining", "ignore-sigpipe", "name"}
+	all := []string{"listen", "pid-file", "ready-timeout", "probation", "stop-signal", "drain-timeout", "max-draining", "ignore-sigpipe", "fdstore", "name"}
 	app := &cli.App{
 		Name:                      "flipexec",
 		Writer:                    stdout,
@@ -87,12 +87,27 @@ func flags(names ...string) (fs []cli.Flag) {
 			fs = append(fs, &cli.StringSliceFlag{Name: name})
 		case "foreground", "detach":
 			fs = append(fs, &cli.BoolFlag{Name: name})
+		case "fdstore":
+			fs = append(fs, &cli.GenericFlag{Name: name, Value: new(optionalValue)})
 		default:
 			fs = append(fs, &cli.StringFlag{Name: name})
 		}
 	}
 	return fs
 }
+
+// An optionalValue is that of an option which may stand alone.
+type optionalValue string
+
+func (v *optionalValue) Set(text string) error {
+	*v = optionalValue(text)
+	return nil
+}
+
+func (v *optionalValue) String() string { return string(*v) }
+
+// IsBoolFlag has package flag, on which the library is built, set "true" if no "=" follows.
+func (v *optionalValue) IsBoolFlag() bool { return true }
 
 // An action does what one command says.
 type action func(settings []handoff.Setting, command []string) error

@@ -70,6 +70,11 @@ func TestUsageErrorIsOneLine(t *testing.T) {
 		{[]string{"--stop-signal", "NONSENSE", "--", "x"}, `--stop-signal "NONSENSE": is no signal`},
 		{[]string{"--drain-timeout", "-1s", "--", "x"}, `--drain-timeout "-1s": is no duration`},
 		{[]string{"--ignore-sigpipe", "maybe", "--", "x"}, `--ignore-sigpipe "maybe": is neither yes nor no`},
+		{[]string{"--fdstore=maybe", "--", "x"}, `--fdstore "maybe": is neither yes nor no`},
+		{[]string{"--fdstore=", "--", "x"}, `--fdstore "": is neither yes nor no`},
+		{[]string{"--fdstore", "no", "--", "x"}, `unknown command "no"`},
+		{[]string{"--fdstore", "--foreground", "--", "x"}, "--fdstore: only systemd keeps sockets"},
+		{[]string{"exec", "--fdstore", "--", "x"}, "fdstore; hint: flipexec --help"},
 		{[]string{"--detach", "--", "x"}, "--detach: nobody would learn which process the server is; hint: --pid-file PATH"},
 		{[]string{"--detach", "--foreground", "--pid-file", "/run/p", "--", "x"}, "--detach and --foreground exclude each other"},
 		{[]string{"--name", "a/b", "--", "x"}, `--name "a/b": is no name`},
@@ -122,6 +127,8 @@ func TestCommandLineMeansWhatItSays(t *testing.T) {
 		{"exec of a server called --version", []string{"exec", "--", "--version"}, 127, `exec: command "--version": not found`},
 		{"exec of a file that is none", []string{"exec", "--", "/etc/passwd"}, 126, `exec: command "/etc/passwd": permission denied`},
 		{"comma in a path", []string{"--listen", "unix:/run/a,b", "--", "server"}, 1, isStart},
+		{"option without a value", []string{"--fdstore", "--listen", "tcp::1", "--", "server"}, 1, isStart},
+		{"option with a value", []string{"reload", "--fdstore=no"}, 4, isReload},
 		{"several listeners", []string{"--listen", "tcp::1", "--listen", "udp::1", "--", "server"}, 1, isStart},
 	} {
 		t.Run(c.name, func(t *testing.T) { checkRefusal(t, c.args, c.code, c.want) })

@@ -27,6 +27,9 @@ Options:
                           SIGKILL to make room (default 0: no limit)
   --ignore-sigpipe BOOL   the server ignores SIGPIPE (default: yes if systemd
                           started flipexec, as its IgnoreSIGPIPE=yes, else no)
+  --fdstore[=BOOL]        systemd keeps the sockets while nothing runs: a crash
+                          or restart refuses no connection (default: yes if it
+                          says in FDSTORE that it has room), docs/sockets.md
   --foreground            stay in front of the server, as its manager; without
                           NOTIFY_SOCKET, and as process 1, that is the default
   --detach                leave the server to itself once it is ready; needs a

@@ -24,7 +24,7 @@
 //	 6  L2      starts K2                                      birth.go
 //	 7  K2      makes the notify path, starts S2               keeper.go, stage_linux.go
 //	 8  K2      waits until S2 says READY=1, and its probation keepernotify.go
-//	 9  L2      PID file, main PID, barrier                    publish.go
+//	 9  L2      PID file, main PID, barrier, descriptor store  publish.go, store.go
 //	10  K2      leads S2's notify path to the manager          actions.go, commit
 //	11  K2 K1   commit                                         predecessor.go
 //	12  K1      leads S1's path away, stop signal, later KILL  actions.go, drain
@@ -74,8 +74,8 @@
 // launcher says in "reserve" what it wants, so that the keeper can tidy up if it dies
 // too early to do so itself.
 //
-// The fields of an estate, of which "spec" and "file" belong to the socket before
-// them:
+// The fields of an estate, of which "spec", "file" and "stored" belong to the socket
+// before them:
 //
 //	generation       number of the running generation
 //	argument         one for each of the command, in order
@@ -84,6 +84,8 @@
 //	@control         name; the control socket, listening
 //	spec             what the socket was bound from, or nothing
 //	file             DEVICE:INODE of the socket's path, or 0:0
+//	stored           FDNAME under which the manager keeps it; only if it does
+//	forget           FDNAME of what the manager is to be rid of, and may keep
 //	watchdog         WATCHDOG_USEC, or nothing
 //	credentials      CREDENTIALS_DIRECTORY, or nothing
 //	@server          process ID; a pidfd

@@ -23,6 +23,7 @@ type estate struct {
 	Credentials string              // CREDENTIALS_DIRECTORY of ExecStart=, "" for none
 	Server      process             // the generation's own server, if it runs
 	Older       []*predecessor      // that may still drain, oldest first
+	Forget      []string            // names that the manager's store is to be rid of
 
 	// From a launcher to its keeper only:
 	Bound   []activation.Socket // those of Sockets that are new, unlinked on failure
@@ -60,6 +61,9 @@ func (e estate) appendTo(m *message) {
 		}
 		addFile(m, s)
 	}
+	for _, name := range e.Forget {
+		m.add("forget", name)
+	}
 	m.add("watchdog", e.Watchdog)
 	m.add("credentials", e.Credentials)
 	if e.Server.pid != 0 {
@@ -74,6 +78,9 @@ func (e estate) appendTo(m *message) {
 func addFile(m *message, s activation.Socket) {
 	m.add("spec", s.Spec)
 	m.add("file", fmt.Sprintf("%d:%d", s.Dev, s.Ino))
+	if s.Stored != "" {
+		m.add("stored", s.Stored)
+	}
 }
 
 // estateFrom reads what appendTo wrote. It takes the descriptors out of the
@@ -116,8 +123,10 @@ func estateFrom(m *message) (e estate, err error) {
 			err = e.addOlder(f)
 		case "older-generation", "@older-keeper", "older-stop-signal", "older-drain-timeout":
 			err = describeOlder(e.Older, f)
-		case "spec", "file":
+		case "spec", "file", "stored":
 			err = describe(last, f)
+		case "forget":
+			e.Forget = append(e.Forget, f.value)
 		case "watchdog":
 			e.Watchdog = f.value
 		case "credentials":
@@ -169,8 +178,12 @@ func describe(s *activation.Socket, f *field) error {
 	if s == nil {
 		return errNoSocket
 	}
-	if f.key == "spec" {
+	switch f.key {
+	case "spec":
 		s.Spec = f.value
+		return nil
+	case "stored":
+		s.Stored = f.value
 		return nil
 	}
 	dev, ino, _ := strings.Cut(f.value, ":")

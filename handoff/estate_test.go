@@ -51,12 +51,13 @@ func full(t *testing.T) estate {
 	e.Command = []string{"/usr/bin/server", "", "-x=1", "a b\nc", "\xff"}
 	e.Settings = []Setting{{"listen", "a=tcp::80"}, {"listen", "unix:/run/s"}, {"pid-file", ""}, {"stop-signal", "QUIT"}}
 	e.Sockets = []activation.Socket{
-		{FD: newSocket(t), Name: "a", Spec: "a=tcp::80"},
+		{FD: newSocket(t), Name: "a", Spec: "a=tcp::80", Stored: "flipexec=7,0,0=a"},
 		{FD: newSocket(t), Name: "unknown", Spec: "unix:/run/s", Dev: 1<<63 + 5, Ino: 1<<64 - 1},
 		{FD: newSocket(t), Name: ""},
 	}
 	e.Bound = []activation.Socket{e.Sockets[1]}
 	e.Dropped = []activation.Socket{{FD: newSocket(t), Name: "old", Spec: "old=unix:/run/old", Dev: 7, Ino: 8}, {FD: -1, Name: "lost", Spec: "lost=tcp::80"}}
+	e.Forget = []string{"flipexec=8,0,0=b", "flipexec=9,1,2=c"}
 	e.Watchdog, e.Credentials = "3000000", "/run/credentials/web.service"
 	fd, err := unix.PidfdOpen(os.Getpid(), 0)
 	if err != nil {
@@ -165,6 +166,7 @@ func TestBadEstateIsRefusedAndNothingStaysOpen(t *testing.T) {
 		"file and more":          {func(m *message) { m.add("file", "1:2 3") }, `file="1:2 3"`},
 		"value without option":   {func(m *message) { m.add("value", "x") }, "no option before it"},
 		"file no numbers":        {func(m *message) { m.add("file", "x") }, `file="x"`},
+		"stored by nobody":       {func(m *message) { m.fields = append([]field{{"stored", "x", -1}}, m.fields...) }, "no socket before it"},
 		"file half":              {func(m *message) { m.add("file", "1:") }, `file="1:"`},
 		"file negative":          {func(m *message) { m.add("file", "-1:2") }, `file="-1:2"`},
 		"bound without socket":   {func(m *message) { m.fields = append([]field{{"bound", "", -1}}, m.fields...) }, "no socket before it"},
@@ -288,6 +290,7 @@ func FuzzEstateFrom(f *testing.F) {
 	const least = "generation=1\x00argument=a\x00" + control
 	f.Add([]byte(least))
 	f.Add([]byte(least + "option=listen\x00value=tcp::80\x00@socket=a\x00spec=\x00file=0:0\x00@server=42\x00colour=blue\x00@thing=x\x00bound=b\x00dropped=c\x00"))
+	f.Add([]byte(least + "stored=a\x00@socket=a\x00spec=b\x00file=1:2\x00stored=c\x00stored=\x00forget=d\x00forget=\x00"))
 	f.Add([]byte(least + control))
 	f.Add([]byte(least + "@server=42\x00@server=43\x00"))
 	f.Add([]byte(least + "@server=0\x00"))

@@ -198,6 +198,7 @@ func (k *keeper) readLauncher() {
 	case m.kind == msgAnnounced: // the note could not be delivered
 		k.handle(isAnnounced)
 	case m.kind == msgPublished:
+		k.noteStored(m)
 		k.handle(isPublished)
 	case m.kind == msgAbort:
 		k.handle(isAborted)

@@ -25,6 +25,10 @@ func Exec(settings []Setting, command []string) error {
 		return err
 	}
 	closeOnExecAll()
+	o.FDStore = false // without a keeper nobody could tell what becomes of the sockets
+	if inherited, err = reclaimStored(o, inherited, env); err != nil {
+		return err
+	}
 	set, err := activation.Gather(o.Listen, inherited)
 	if err != nil {
 		return err

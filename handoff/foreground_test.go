@@ -108,6 +108,9 @@ func TestOuterManagerHearsWhatConcernsIt(t *testing.T) {
 			f.tellReloaded("generation 3: not ready after 1s")
 		}, "RELOADING=1 MONOTONIC_USEC="},
 		{"a reload that the manager did not hear of", func() { f.tellReloaded("") }, ""},
+		{"sockets of another run", func() {
+			sendNow(t, launcher, notify.Message{{Key: "FDSTOREREMOVE", Value: "1"}, {Key: "FDNAME", Value: "flipexec=1,0,0=a"}})
+		}, "FDSTOREREMOVE=1 FDNAME=flipexec=1,0,0=a"},
 		{"descriptors to store", func() { sendNow(t, launcher, notify.Message{{Key: "FDSTORE", Value: "1"}}, 0) }, ""},
 	} {
 		step.do()

@@ -39,7 +39,7 @@ func (f *foreground) startLauncher(args []string, requester *channel) error {
 // it for a process of the unit.
 func (f *foreground) launcherEnviron() []string {
 	env := without(f.env, "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "SYSTEMD_EXEC_PID", "MAINPID", "MAINPIDFDID",
-		"LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PIDFDID", reportVariable, directoryVariable)
+		"LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PIDFDID", "FDSTORE", reportVariable, directoryVariable)
 	env = append(env, "NOTIFY_SOCKET="+f.socket.Path(), directoryVariable+"="+f.run)
 	if has(f.env, "SYSTEMD_EXEC_PID") {
 		env = append(env, "SYSTEMD_EXEC_PID=")

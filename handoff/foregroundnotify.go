@@ -109,6 +109,10 @@ func (f *foreground) passOn(m notify.Message, byLauncher, starting bool) {
 			if f.launch == nil || byLauncher && starting {
 				rest = append(rest, field)
 			}
+		case "FDSTOREREMOVE", "FDNAME":
+			if byLauncher { // of a unit whose ExecStart= was another one; nobody else's descriptors are stored
+				rest = append(rest, field)
+			}
 		case "STATUS", "ERRNO", "BUSERROR", "VARLINKERROR", "EXIT_STATUS", "STOPPING", "WATCHDOG", "WATCHDOG_USEC", "EXTEND_TIMEOUT_USEC":
 			rest = append(rest, field)
 		}

@@ -16,6 +16,9 @@ func (l *launcher) gather() error {
 	set, err := activation.Gather(l.options.Listen, l.inherited)
 	l.Sockets, l.Bound, l.Dropped, l.changed = set.Sockets, set.Bound, set.Dropped, set.Changed
 	reached("gathered")
+	if err == nil {
+		l.planStore()
+	}
 	return err
 }
 

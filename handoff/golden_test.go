@@ -115,11 +115,12 @@ func goldenEstate(fd int) estate {
 		Command:    []string{"/usr/bin/server", "-v", "", "a b\xff"},
 		Settings:   []Setting{{"listen", "http=tcp::80"}, {"pid-file", "/run/web/pid"}},
 		Sockets: []activation.Socket{
-			{FD: fd, Name: "http", Spec: "http=tcp::80"},
+			{FD: fd, Name: "http", Spec: "http=tcp::80", Stored: "flipexec=5678,0,0=http"},
 			{FD: fd, Name: "unknown", Spec: "unix:/run/web/s", Dev: 26, Ino: 1234},
 			{FD: fd, Name: "web.socket"},
 		},
 		Control:     activation.Socket{FD: fd, Name: "unknown", Spec: "unixpacket:/run/web/flipexec.sock", Dev: 26, Ino: 1233},
+		Forget:      []string{"flipexec=5677,0,0=old"},
 		Watchdog:    "3000000",
 		Credentials: "/run/credentials/web.service",
 		Older: []*predecessor{

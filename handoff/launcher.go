@@ -34,6 +34,8 @@ type launcher struct {
 	predecessor *predecessor // the running generation, nil at a start
 	inherited   []activation.Socket
 	changed     activation.Changes // what these have to take yet
+	toStore     []string           // for each of Sockets its name in the manager's store, "" for none
+	added       []string           // those that the store has had from us
 
 	estate  // what the new generation gets
 	dir     string
@@ -68,6 +70,7 @@ func Start(settings []Setting, command []string) error {
 		l.takeInherited,
 		l.chooseDirectory,
 		l.prepare,
+		l.takeStored,
 		l.openControl)
 }
 
@@ -149,6 +152,11 @@ func (l *launcher) askForAccess() error {
 func (l *launcher) takeInherited() (err error) {
 	l.inherited, err = activation.Inherited(os.LookupEnv)
 	closeOnExecAll() // after Inherited, which tells passed descriptors by the missing flag
+	return err
+}
+
+func (l *launcher) takeStored() (err error) {
+	l.inherited, err = reclaimStored(l.options, l.inherited, l.env)
 	return err
 }
 
@@ -255,6 +263,9 @@ func (l *launcher) readOptions() (err error) {
 
 // prepare finds what is wrong before a socket is bound or a process started.
 func (l *launcher) prepare() (err error) {
+	if l.options.FDStore && l.reporter != nil { // or it had stayed "no"
+		return &Error{ExitUsage, errNoStore}
+	}
 	if err := l.askForTime(l.options.ReadyTimeout + l.options.Probation + 2*launcherTime); err != nil {
 		return err
 	}

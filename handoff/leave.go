@@ -8,10 +8,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// unlink removes the unix sockets of a generation without successor.
+// unlink removes the unix sockets of a generation without successor. Those that the
+// manager keeps stay where clients look for them: nobody tells us whether the unit is
+// started again or was stopped, after which a path at which nobody listens is left.
 func (k *keeper) unlink() {
 	for _, s := range k.Sockets {
-		s.Unlink()
+		if s.Stored == "" {
+			s.Unlink()
+		}
 	}
 	k.Control.Unlink()
 }

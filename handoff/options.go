@@ -28,6 +28,7 @@ type Options struct {
 	MaxDraining   int           // generations that drain at once, 0: no limit
 	IgnoreSIGPIPE bool          // what IgnoreSIGPIPE= of systemd.exec(5) says
 	Detach        bool          // nobody follows the main PID but by the PID file
+	FDStore       bool          // the manager keeps the sockets for the next run of the unit
 
 	Foreground bool   // of a start: stay in front
 	Name       string // of the instance, "" for the command's
@@ -80,6 +81,10 @@ var options = []option{
 		o.Foreground, err = notation.Bool(v)
 		return err
 	}},
+	{"fdstore", "", func(o *Options, v string) (err error) {
+		o.FDStore, err = notation.Bool(v)
+		return err
+	}},
 	{"name", "", func(o *Options, v string) error {
 		o.Name = v
 		return checkName(v)
@@ -118,8 +123,13 @@ func parseOptions(settings []Setting, lookup func(string) (string, bool)) (o Opt
 	if err := checkKnown(settings); err != nil {
 		return o, err
 	}
+	if o.FDStore && (o.Detach || o.Foreground) {
+		return o, errNoStore
+	}
 	return o, o.checkDetach(lookup)
 }
+
+var errNoStore = errors.New("--fdstore: only systemd keeps sockets, and only for the process that it follows; hint: Type=notify, without --foreground and --detach")
 
 // checkDetach wants a PID file for a server that nobody is told of otherwise. That
 // of the unit will do, which systemd names in PIDFILE.
@@ -164,6 +174,9 @@ func (opt option) setDefault(o *Options, lookup func(string) (string, bool)) err
 	env := envName(opt.name)
 	value, ok := lookup(env)
 	if !ok || value == "" {
+		if opt.name == "fdstore" { // of which the manager says whether it can be
+			o.FDStore = hasStore(lookup) && !o.Detach && !o.Foreground
+		}
 		if opt.initial == "" {
 			return nil
 		}
@@ -179,6 +192,13 @@ func (opt option) setDefault(o *Options, lookup func(string) (string, bool)) err
 		}
 	}
 	return nil
+}
+
+// hasStore reports whether the manager says that it keeps descriptors.
+func hasStore(lookup func(string) (string, bool)) bool {
+	text, _ := lookup("FDSTORE")
+	n, ok := storeRoom(text)
+	return ok && n > 0
 }
 
 func checkKnown(settings []Setting) error {

@@ -104,6 +104,8 @@ func TestBadValueIsRefusedByOptionOrVariable(t *testing.T) {
 		{"stop-signal", "SIG", "is no signal"},
 		{"ignore-sigpipe", "maybe", "is neither yes nor no"},
 		{"ignore-sigpipe", "", "is neither yes nor no"},
+		{"fdstore", "maybe", "is neither yes nor no"},
+		{"fdstore", "", "is neither yes nor no"},
 	} {
 		_, err := handoff.ParseOptions([]handoff.Setting{{Name: c.name, Value: c.value}}, lookupIn())
 		checkUsage(t, err, `--`+c.name+" "+quote(c.value)+": ", c.want)

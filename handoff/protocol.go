@@ -67,7 +67,7 @@ const (
 	msgReady     = "ready"     // keeper: @server
 	msgFailed    = "failed"    // keeper: reason, code; it ends the generation and leaves
 	msgAnnounced = "announced" // launcher: the manager was told the main PID
-	msgPublished = "published" // launcher: the manager follows the new server
+	msgPublished = "published" // launcher: the manager follows the new server; stored for each socket, forget
 	msgAbort     = "abort"     // launcher: end the generation and leave
 	msgDone      = "done"      // keeper: the generation is current
 )

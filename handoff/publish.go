@@ -30,6 +30,9 @@ func (l *launcher) publish() (err error) {
 		}
 	}
 	reached("PID file written")
+	if l.predecessor == nil { // afterwards the manager listens to the server, and not to us
+		l.updateStore()
+	}
 	if err := l.announce(); err != nil {
 		return err
 	}
@@ -44,6 +47,9 @@ func (l *launcher) publish() (err error) {
 	if l.main.dead() { // perhaps it was when the manager looked, which then has not followed it
 		l.takeBack()
 		return l.tooShort()
+	}
+	if l.predecessor != nil { // from here on the new set is the one to keep
+		l.updateStore()
 	}
 	return nil
 }
@@ -106,7 +112,7 @@ func (l *launcher) announcement() notify.Message {
 // awaitDone is rows 10 to 13. There is no way back by now, except that a server
 // that dies before its keeper has sent the commit takes the announcement with it.
 func (l *launcher) awaitDone() error {
-	l.keeperChannel.send(message{kind: msgPublished}) // best effort: whether it lives shows below
+	l.keeperChannel.send(l.published()) // best effort: whether it lives shows below
 	deadline := time.Now().Add(2 * patience)
 	for {
 		m, err := l.hear(deadline)
@@ -127,6 +133,18 @@ func (l *launcher) awaitDone() error {
 			return nil
 		}
 	}
+}
+
+// published tells the keeper that the manager follows the server, and what it keeps.
+func (l *launcher) published() message {
+	m := message{kind: msgPublished}
+	for _, s := range l.Sockets {
+		m.add("stored", s.Stored)
+	}
+	for _, name := range l.Forget {
+		m.add("forget", name)
+	}
+	return m
 }
 
 // goOnWithout replaces a keeper that has died or hangs, once.
@@ -164,6 +182,7 @@ func (l *launcher) takeBack() {
 		{Key: "READY", Value: "1"},
 		l.predecessor.status(),
 	})
+	l.putBackStore()
 	if err := l.awaitManager(); err != nil {
 		say("notify manager: %v", err)
 	}
