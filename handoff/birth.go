@@ -53,10 +53,6 @@ func (l *launcher) startKeeper() error {
 	if err := l.keeperChannel.send(m); err != nil {
 		return err
 	}
-	for i := range l.Dropped { // K2 closes them at the right moment
-		l.Dropped[i].Close()
-		l.Dropped[i].FD = -1
-	}
 	reached("estate passed on")
 	return nil
 }

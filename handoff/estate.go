@@ -54,11 +54,7 @@ func (e estate) appendTo(m *message) {
 	m.addFD("control", e.Control.Name, e.Control.FD)
 	addFile(m, e.Control)
 	for _, s := range e.Dropped {
-		if s.FD < 0 { // an earlier keeper had it
-			m.add("dropped", s.Name)
-		} else {
-			m.addFD("dropped", s.Name, s.FD)
-		}
+		m.addFD("dropped", s.Name, s.FD)
 		addFile(m, s)
 	}
 	for _, name := range e.Forget {
@@ -114,7 +110,7 @@ func estateFrom(m *message) (e estate, err error) {
 				break
 			}
 			e.Bound = append(e.Bound, *last)
-		case "dropped", "@dropped":
+		case "@dropped":
 			e.Dropped = append(e.Dropped, activation.Socket{Name: f.value, FD: f.take()})
 			last = &e.Dropped[len(e.Dropped)-1]
 		case "@server":

@@ -56,7 +56,7 @@ func full(t *testing.T) estate {
 		{FD: newSocket(t), Name: ""},
 	}
 	e.Bound = []activation.Socket{e.Sockets[1]}
-	e.Dropped = []activation.Socket{{FD: newSocket(t), Name: "old", Spec: "old=unix:/run/old", Dev: 7, Ino: 8}, {FD: -1, Name: "lost", Spec: "lost=tcp::80"}}
+	e.Dropped = []activation.Socket{{FD: newSocket(t), Name: "old", Spec: "old=unix:/run/old", Dev: 7, Ino: 8}}
 	e.Forget = []string{"flipexec=8,0,0=b", "flipexec=9,1,2=c"}
 	e.Watchdog, e.Credentials = "3000000", "/run/credentials/web.service"
 	fd, err := unix.PidfdOpen(os.Getpid(), 0)
@@ -239,9 +239,7 @@ func FuzzEstate(f *testing.F) {
 			e.Settings = append(e.Settings, Setting{s[0], s[1]})
 		}
 		for _, s := range pairs(sockets) {
-			s := activation.Socket{FD: -1, Name: s[0], Spec: s[1], Dev: dev, Ino: ino}
-			e.Dropped = append(e.Dropped, s)
-			s.FD = 3_000_000 + len(e.Dropped)
+			s := activation.Socket{FD: 3_000_000 + len(e.Dropped), Name: s[0], Spec: s[1], Dev: dev, Ino: ino}
 			e.Dropped = append(e.Dropped, s)
 			for range int(more%16) + 1 {
 				s.FD = 1_000_001 + len(e.Sockets)
