@@ -25,7 +25,8 @@
 //	 7  K2      makes the notify path, starts S2               keeper.go, stage_linux.go
 //	 8  K2      waits until S2 says READY=1, and its probation keepernotify.go
 //	 9  L2      PID file, main PID, barrier, descriptor store  publish.go, store.go
-//	10  K2      leads S2's notify path to the manager          actions.go, commit
+//	10  K2      leads S2's notify path to the manager, hides   actions.go, commit
+//	            sockets that are no longer declared            changeover.go
 //	11  K2 K1   commit                                         predecessor.go
 //	12  K1      leads S1's path away, stop signal, later KILL  actions.go, drain
 //	13  K2 L2   done                                           actions.go, tellDone
