@@ -160,9 +160,7 @@ func TestNothingElseIsMovedFor(t *testing.T) {
 // TestNobodyGetsInBeside: not while a socket is bound beside another one, nor later,
 // however that one asks: also not as the same user, if that is root.
 func TestNobodyGetsInBeside(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs root")
-	}
+	needsRoot(t)
 	old := bind(t, "tcp:127.0.0.1:0")
 	spec := parse(t, fmt.Sprintf("tcp:0.0.0.0:%d", port(t, old)))
 	next, done, err := activation.MakeRoom(spec, old)
@@ -252,10 +250,8 @@ func TestAwaitQuietGivesUp(t *testing.T) {
 
 // TestShowKeepsTheDevice: a socket that is shown is bound to its own interface again.
 func TestShowKeepsTheDevice(t *testing.T) {
+	needsRoot(t)
 	s := bind(t, "tcp:127.0.0.1:0?device=lo")
-	if os.Geteuid() != 0 {
-		t.Skip("needs root")
-	}
 	if err := errors.Join(s.Hide(), s.Show()); err != nil {
 		t.Fatal(err)
 	}
