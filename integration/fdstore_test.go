@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -85,6 +86,16 @@ func checkStore(t testing.TB, r *rig.Rig, when string, want ...string) {
 	}
 }
 
+// restarts is how often systemd has started the service again.
+func restarts(t testing.TB, r *rig.Rig) int {
+	t.Helper()
+	n, err := strconv.Atoi(show(r, "NRestarts"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
 // crashes is how often everything dies at once.
 const crashes = 50
 
@@ -103,10 +114,12 @@ func TestCrashRefusesNoConnection(t *testing.T) {
 			traffic, app := startTraffic(r), startAt(r, "unix", "/run/app.sock")
 			begin := time.Now()
 			for i := range crashes {
+				before := restarts(t, r)
 				must(t, r, "kill", "--signal=KILL", "web")
-				rig.WaitFor(t, fmt.Sprintf("start %d after a crash", i+1), 20*time.Second, func() bool {
-					p := r.Show("web.service", "NRestarts", "SubState")
-					return p["NRestarts"] == fmt.Sprint(i+1) && p["SubState"] == "running"
+				// More than one: systemd 262 kills the whole cgroup, and that has
+				// been seen to hit the process that it had just started there.
+				rig.WaitFor(t, fmt.Sprintf("start after crash %d", i+1), 20*time.Second, func() bool {
+					return restarts(t, r) > before && show(r, "SubState") == "running"
 				})
 			}
 			t.Logf("%d crashes in %v", crashes, time.Since(begin).Round(time.Millisecond))
