@@ -128,9 +128,12 @@ func (u *terminal) awaitReady() {
 	u.t.Helper()
 	u.awaitTold("ready", 1)
 	if u.behind {
-		u.screen.awaitText(u.t, "generation 1 current", 1)
+		u.screen.await(u.t, "the line that says that generation 1 is current", currentLine.MatchString)
 	}
 }
+
+// currentLine is a whole line: the echo of a key that is pressed before its end stands in it.
+var currentLine = regexp.MustCompile(`generation 1 current pid=[0-9]+\r?\n`)
 
 // awaitReading waits until a server has the terminal.
 func (u *terminal) awaitReading(pid int) {
