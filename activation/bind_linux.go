@@ -190,10 +190,18 @@ func bindAddress(spec Spec, fd int, sa unix.Sockaddr) error {
 }
 
 var (
-	errInUse     = errors.New("another process listens here")
 	errNoSocket  = errors.New("the file at this path is no socket and stays; hint: move it away or choose another path")
 	errWasReused = errors.New("somebody else bound this path just now")
 )
+
+// errInUse is EADDRINUSE of a path that we have looked at.
+var errInUse error = inUse{}
+
+type inUse struct{}
+
+func (inUse) Error() string { return "another process listens here" }
+
+func (inUse) Is(target error) bool { return target == unix.EADDRINUSE }
 
 // removeStale unlinks the socket at path if nobody serves it any more: connect(2)
 // to a unix socket that no process holds is refused. (So is one to a socket that

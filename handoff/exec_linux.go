@@ -26,10 +26,11 @@ func Exec(settings []Setting, command []string) error {
 	}
 	closeOnExecAll()
 	o.FDStore = false // without a keeper nobody could tell what becomes of the sockets
-	if inherited, err = reclaimStored(o, inherited, env); err != nil {
+	inherited, freed, err := reclaimStored(o, inherited, env)
+	if err != nil {
 		return err
 	}
-	set, err := activation.Gather(o.Listen, inherited)
+	set, err := gatherFreed(o.Listen, inherited, freed)
 	if err != nil {
 		return err
 	}

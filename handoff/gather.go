@@ -12,7 +12,7 @@ func (l *launcher) gather() error {
 	if err := l.reserve(); err != nil {
 		return err
 	}
-	set, err := activation.Gather(l.options.Listen, l.inherited)
+	set, err := gatherFreed(l.options.Listen, l.inherited, l.freed)
 	l.Sockets, l.Bound, l.Dropped, l.changed = set.Sockets, set.Bound, set.Dropped, set.Changed
 	reached("gathered")
 	if err == nil {

@@ -33,6 +33,7 @@ type launcher struct {
 
 	predecessor *predecessor // the running generation, nil at a start
 	inherited   []activation.Socket
+	freed       bool               // the manager gives up others just now
 	changed     activation.Changes // what these have to take yet
 	toStore     []string           // for each of Sockets its name in the manager's store, "" for none
 	added       []string           // those that the store has had from us
@@ -156,7 +157,7 @@ func (l *launcher) takeInherited() (err error) {
 }
 
 func (l *launcher) takeStored() (err error) {
-	l.inherited, err = reclaimStored(l.options, l.inherited, l.env)
+	l.inherited, l.freed, err = reclaimStored(l.options, l.inherited, l.env)
 	return err
 }
 

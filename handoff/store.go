@@ -2,6 +2,7 @@ package handoff
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/flipexec/flipexec/activation"
 	"github.com/flipexec/flipexec/notify"
+	"golang.org/x/sys/unix"
 )
 
 // The manager's file descriptor store (FileDescriptorStoreMax= of systemd.service(5))
@@ -47,8 +49,8 @@ func storable(names []string, room int) (n int, complaint string) {
 
 // reclaimStored takes the sockets back that the manager has kept since an earlier run of the
 // unit. It has the manager forget what is not declared any more, and everything if it is
-// to keep nothing, and waits until that is closed: nothing can be bound there before.
-func reclaimStored(o Options, inherited []activation.Socket, env []string) ([]activation.Socket, error) {
+// to keep nothing. What is forgotten may be in the way for a moment yet: gatherFreed.
+func reclaimStored(o Options, inherited []activation.Socket, env []string) (kept []activation.Socket, freed bool, err error) {
 	kept, dropped := activation.Restore(o.Listen, inherited)
 	forget := storedNames(dropped)
 	for _, s := range dropped {
@@ -62,11 +64,11 @@ func reclaimStored(o Options, inherited []activation.Socket, env []string) ([]ac
 		}
 	}
 	if len(forget) == 0 {
-		return kept, nil
+		return kept, false, nil
 	}
 	manager, err := notify.Dial(value(env, "NOTIFY_SOCKET"))
 	if err != nil {
-		return nil, fmt.Errorf("stored sockets: NOTIFY_SOCKET: %w", err)
+		return nil, false, fmt.Errorf("stored sockets: NOTIFY_SOCKET: %w", err)
 	}
 	defer manager.Close()
 	deadline := time.Now().Add(publishTime)
@@ -74,9 +76,22 @@ func reclaimStored(o Options, inherited []activation.Socket, env []string) ([]ac
 		err = manager.Barrier(deadline)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("stored sockets: %w", err)
+		return nil, false, fmt.Errorf("stored sockets: %w", err)
 	}
-	return kept, nil
+	return kept, true, nil
+}
+
+// gatherFreed is activation.Gather after reclaimStored. The barrier proves that the manager
+// has forgotten a socket, and not that it is closed: systemd does that in a process of
+// its own (service_fd_store_unlink and asynchronous_close, systemd src/core/service.c), of
+// which nothing tells. So an address that is in use is tried again for a time.
+func gatherFreed(specs []activation.Spec, inherited []activation.Socket, freed bool) (activation.Set, error) {
+	for deadline := time.Now().Add(publishTime); ; time.Sleep(time.Millisecond) {
+		set, err := activation.Gather(specs, inherited)
+		if !freed || !errors.Is(err, unix.EADDRINUSE) || time.Now().After(deadline) {
+			return set, err
+		}
+	}
 }
 
 // storedNames are those under which the manager has sockets.

@@ -1,14 +1,17 @@
 package handoff
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/flipexec/flipexec/activation"
 	"github.com/flipexec/flipexec/notify"
+	"golang.org/x/sys/unix"
 )
 
 // TestStoreThatIsTooSmall: as many as there is room for, and a line that names the mend.
@@ -198,5 +201,39 @@ func TestStoreIsOnWhereTheManagerSaysSo(t *testing.T) {
 	l.options.FDStore = true
 	if err := l.prepare(); err == nil || err.Error() != errNoStore.Error() || ExitCode(err) != ExitUsage {
 		t.Errorf("without a foreground option: got %v", err)
+	}
+}
+
+// TestForgottenSocketMayBeInTheWayForAMoment: systemd closes it when it has answered the
+// barrier already.
+func TestForgottenSocketMayBeInTheWayForAMoment(t *testing.T) {
+	for _, text := range []string{"tcp:127.0.0.1:0", "unix:" + filepath.Join(t.TempDir(), "s")} {
+		spec, err := activation.ParseSpec(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		old, err := activation.Bind(spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.HasPrefix(text, "tcp") {
+			sa, err := unix.Getsockname(old.FD)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if spec, err = activation.ParseSpec(fmt.Sprintf("tcp:127.0.0.1:%d", sa.(*unix.SockaddrInet4).Port)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		specs := []activation.Spec{spec}
+		if _, err := gatherFreed(specs, nil, false); !errors.Is(err, unix.EADDRINUSE) {
+			t.Errorf("%s: got %v, want at once %v", text, err, unix.EADDRINUSE)
+		}
+		time.AfterFunc(50*time.Millisecond, old.Close)
+		set, err := gatherFreed(specs, nil, true)
+		if err != nil {
+			t.Errorf("%s: %v", text, err)
+		}
+		set.Undo()
 	}
 }
