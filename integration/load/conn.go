@@ -17,6 +17,8 @@ type conn struct {
 	buf  [4096]byte // headers and the start of the body
 	pid  []byte     // X-Pid, in buf
 	last bool       // the server announced that it closes
+	sent time.Time  // when the request was written
+	slow bool       // that was late for a new connection
 }
 
 func (c *conn) open() bool { return c.Conn != nil }
@@ -44,7 +46,8 @@ func (c *conn) dial(cfg *Config, now time.Time) error {
 // try makes a request on the connection, or on a new one; a failed connection is closed.
 func (c *conn) try(cfg *Config, request []byte, now time.Time) error {
 	var err error
-	if c.open() {
+	reused := c.open()
+	if reused {
 		err = c.SetDeadline(now.Add(cfg.Timeout))
 	} else {
 		err = c.dial(cfg, now)
@@ -52,6 +55,7 @@ func (c *conn) try(cfg *Config, request []byte, now time.Time) error {
 	if err == nil {
 		err = c.exchange(request)
 	}
+	c.slow = !reused && c.sent.Sub(now) > slowAfter
 	if err != nil {
 		c.close()
 	}
@@ -63,6 +67,7 @@ func (c *conn) try(cfg *Config, request []byte, now time.Time) error {
 func (c *conn) exchange(request []byte) error {
 	c.pid, c.last = nil, false
 	_, werr := c.Write(request)
+	c.sent = time.Now()
 	n, head := 0, -1
 	for head < 0 {
 		if n == len(c.buf) {

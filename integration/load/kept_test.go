@@ -50,6 +50,34 @@ func TestNewConnectionClosedWithoutAnswerIsNotRetried(t *testing.T) {
 	}
 }
 
+// TestSlowClientTriesAgain: it connects, and gets no processor for longer than a server that drains waits for
+// it. A client that is quick has no second try.
+func TestSlowClientTriesAgain(t *testing.T) {
+	var accepted, dialed atomic.Int64
+	addr := listen(t, func(c net.Conn) {
+		if accepted.Add(1) > 1 {
+			serveKept(c, 1, okAnswer)
+		}
+		c.Close()
+	})
+	done := make(chan struct{})
+	dial := func(ctx context.Context, network, addr string) (net.Conn, error) {
+		c, err := new(net.Dialer).DialContext(ctx, network, addr)
+		switch dialed.Add(1) {
+		case 1:
+			time.Sleep(slowAfter + time.Millisecond)
+		case 2:
+			close(done)
+		}
+		return c, err
+	}
+	g := Start(Config{Dial: dial, Network: "tcp", Addr: addr, Rate: 1, Timeout: 10 * time.Second})
+	<-done
+	if r := g.Stop(); r.OK != r.Sent || r.Retried != 1 {
+		t.Errorf("got %v, want one retry and no failure", r)
+	}
+}
+
 func TestKeptConnectionsAreKept(t *testing.T) {
 	var accepted, answered atomic.Int64
 	enough := make(chan struct{})

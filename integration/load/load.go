@@ -5,10 +5,16 @@ import (
 	"net"
 	"sync"
 	"time"
+
+	"github.com/flipexec/flipexec/graceful"
 )
 
 // lateBy is how long after its time a request may start without being counted as late.
 const lateBy = 5 * time.Millisecond
+
+// slowAfter is how long after it began to connect a client has been quiet for long: half of what package graceful
+// gives it.
+const slowAfter = graceful.DefaultQuietTime / 2
 
 // Config says what to send where. Only Path and Conns may be left zero.
 type Config struct {
@@ -50,8 +56,7 @@ func Start(cfg Config) *Generator {
 	return g
 }
 
-// Stop ends the schedule, waits for the answers in flight, which takes the timeout (for each of the two tries of a
-// kept connection) at most, and returns what has been counted. It must be called once.
+// Stop ends the schedule, waits for the answers in flight, which takes the timeout (for each of two tries) at most, and returns what has been counted. It must be called once.
 func (g *Generator) Stop() Report {
 	close(g.stop)
 	g.senders.Wait()
@@ -105,11 +110,8 @@ func (g *Generator) sendNew(due time.Time) {
 	start := time.Now()
 	c := conns.Get().(*conn)
 	defer conns.Put(c)
-	err := c.dial(&g.cfg, start)
-	if err == nil {
-		err = c.exchange(g.request)
-		c.close()
-	}
+	err := g.send(c, start)
+	c.close()
 	g.tally.add(c, due, start, err)
 }
 
@@ -119,17 +121,25 @@ func (g *Generator) sendKept() {
 	defer c.close()
 	for due := range g.due {
 		start := time.Now()
-		reused := c.open()
-		err := c.try(&g.cfg, g.request, start)
-		// Closed between two answers: HTTP's own race (RFC 9112, section 9.3.1), which every client has to mend.
-		// It is a reset if the request was on its way when the server closed.
-		if reused && unanswered(err) {
-			g.tally.retry()
-			err = c.try(&g.cfg, g.request, time.Now())
-		}
+		err := g.send(c, start)
 		if err != nil || c.last {
 			c.close()
 		}
 		g.tally.add(c, due, start, err)
 	}
+}
+
+// send makes one request, and once more if it is not the server's fault that the first one had no answer.
+//
+// A kept connection may be closed between two answers: HTTP's own race (RFC 9112, section 9.3.1), which every
+// client has to mend. It is a reset if the request was on its way when the server closed. A new one may be
+// closed by a server that drains, if its client says nothing for long, and so does one that gets no processor.
+func (g *Generator) send(c *conn, start time.Time) error {
+	reused := c.open()
+	err := c.try(&g.cfg, g.request, start)
+	if (reused || c.slow) && unanswered(err) {
+		g.tally.retry()
+		err = c.try(&g.cfg, g.request, time.Now())
+	}
+	return err
 }

@@ -16,7 +16,7 @@ type Report struct {
 	Sent       int             // requests, each once; OK and all of Failed add up to it
 	OK         int             // answered with 200, whole
 	Late       int             // of Sent: started more than 5 ms after they were due, by this side's fault or for want of a free connection
-	Retried    int             // of Sent: sent again because the server had closed the kept connection between two answers
+	Retried    int             // of Sent: sent again because the server had closed the kept connection between two answers, or a new one to which it came late
 	Failed     map[Kind]int    // by kind
 	FirstError map[Kind]string // the first one's text, by kind
 	Answers    map[string]int  // OK by X-Pid of the answer
