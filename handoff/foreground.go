@@ -50,6 +50,7 @@ type foreground struct {
 	reloading bool      // as our manager knows
 	terminal  bool      // there is one
 	lent      int       // the process group that reads from it, 0 for our own
+	owed      int       // the one that had it before a server that only finishes, 0 for none
 	asleep    []int     // children that have stopped
 	hangup    time.Time // when it was gone
 

@@ -36,9 +36,12 @@ func (f *foreground) childChanged(pid int, ws unix.WaitStatus) {
 		return
 	}
 	f.forgetAsleep(pid)
-	if pid == f.lent {
+	switch pid {
+	case f.lent:
 		f.noteTyped(ws)
 		f.reclaimTerminal()
+	case f.owed:
+		f.owed = 0
 	}
 	switch {
 	case f.launch != nil && pid == f.launch.pid:

@@ -121,6 +121,9 @@ func (f *foreground) childStopped(pid int, sig unix.Signal) {
 	f.forgetAsleep(pid)
 	wants := sig == unix.SIGTTIN || sig == unix.SIGTTOU
 	if wants && f.inFront() && setTerminalGroup(group) == nil {
+		if f.lent != 0 && !f.serves(pid) { // or it could not finish
+			f.owed = f.lent
+		}
 		f.lent = group
 		unix.Kill(-group, unix.SIGCONT)
 		return
@@ -228,13 +231,17 @@ func orphanedGroup() bool {
 }
 
 // reclaimTerminal takes the terminal back from a server that has left or been
-// replaced.
+// replaced. If that had it from the current one, it goes back there: who waits in read(2)
+// already is not stopped when the terminal becomes another's, and would not ask again.
 func (f *foreground) reclaimTerminal() {
-	if f.lent == 0 {
+	lent, owed := f.lent, f.owed
+	f.lent, f.owed = 0, 0
+	if lent == 0 || terminalGroup() != lent {
 		return
 	}
-	if terminalGroup() == f.lent {
-		setTerminalGroup(unix.Getpgrp()) // best effort: there may be none any more
+	if owed != 0 && setTerminalGroup(owed) == nil {
+		f.lent = owed
+		return
 	}
-	f.lent = 0
+	setTerminalGroup(unix.Getpgrp()) // best effort: there may be none any more
 }

@@ -283,6 +283,32 @@ func TestPassphraseOfAReload(t *testing.T) {
 	u.hangUp()
 }
 
+// TestFormerServerReturnsTheTerminal: it wants to read once more before it ends, while the
+// current one waits for what is typed.
+func TestFormerServerReturnsTheTerminal(t *testing.T) {
+	t.Parallel()
+	u := openTerminal(t, newSite(t, "READ=end"), true)
+	u.enter("./run.sh")
+	u.awaitReady()
+	done := make(chan int)
+	go func() {
+		status, _ := u.reload("--", "env", "READ=start", "witness")
+		done <- status
+	}()
+	u.awaitReading(u.server("2"))
+	u.press("sesame\n")
+	if status := <-done; status != 0 {
+		t.Errorf("flipexec reload: got status %d", status)
+	}
+	u.screen.awaitText(t, "generation 1 gone", 1)
+	u.awaitReading(u.server("2"))
+	u.press("hello\n")
+	u.awaitTold("read hello", 1)
+	u.press(ctrlC)
+	u.awaitPrompt()
+	u.hangUp()
+}
+
 // TestHangUpEndsTheServer, and is not taken for the SIGHUP that reloads.
 func TestHangUpEndsTheServer(t *testing.T) {
 	t.Parallel()

@@ -7,8 +7,8 @@
 //	read LINE                   from its standard input
 //
 // $READ=start reads a line before READY=1, as of a passphrase, and then everything that comes; $READ=ready does so from
-// READY=1 on. SIGINT, SIGTERM and SIGHUP end it, of $TERMS times SIGTERM only the last; SIGQUIT does with the status
-// $STATUS, or 3. $HANG=1 keeps it from READY=1.
+// READY=1 on; $READ=end when it is to end, until somebody continues it. SIGINT, SIGTERM and SIGHUP end it, of $TERMS
+// times SIGTERM only the last; SIGQUIT does with the status $STATUS, or 3. $HANG=1 keeps it from READY=1.
 package main
 
 import (
@@ -46,7 +46,7 @@ func run() error {
 	if err := sayReady(); err != nil {
 		return err
 	}
-	for os.Getenv("READ") != "" && readLine(input) {
+	for reads := os.Getenv("READ"); (reads == "start" || reads == "ready") && readLine(input); {
 	}
 	select {}
 }
@@ -102,6 +102,9 @@ func number(variable string, initial int) int {
 
 func dieBy(sig unix.Signal) {
 	signal.Reset(sig)
+	if os.Getenv("READ") == "end" {
+		readUntilContinued()
+	}
 	unix.Kill(os.Getpid(), sig)
 	select {}
 }
@@ -114,6 +117,14 @@ func readLine(r *bufio.Reader) bool {
 	}
 	tell("read %s", strings.TrimSuffix(line, "\n"))
 	return true
+}
+
+// readUntilContinued reads from a terminal that another process group has, and is stopped for that.
+func readUntilContinued() {
+	continued := make(chan os.Signal, 1)
+	signal.Notify(continued, unix.SIGCONT)
+	go unix.Read(0, make([]byte, 1))
+	<-continued
 }
 
 // sayReady does so where somebody listens: directly behind a shell nobody does.
