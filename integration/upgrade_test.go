@@ -36,16 +36,20 @@ func TestNewFlipexecDoesTheHandoff(t *testing.T) {
 			t.Errorf("%v\n%s", err, &output)
 		}
 	}()
-	rig.WaitFor(t, "the server is ready", 10*time.Second, func() bool {
+	rig.WaitFor(t, "the server is ready", 20*time.Second, func() bool {
 		_, err := os.Stat(filepath.Join(dir, "pid"))
 		return err == nil
 	})
 	copyProgram(t, program)
-	reload := exec.Command(program, "reload")
-	reload.Env = front.Env
-	if out, err := reload.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
+	rig.WaitFor(t, "the first generation is current, and can be replaced", 20*time.Second, func() bool {
+		reload := exec.Command(program, "reload")
+		reload.Env = front.Env
+		out, err := reload.CombinedOutput()
+		if err != nil && reload.ProcessState.ExitCode() != 3 {
+			t.Fatalf("%v: %s", err, out)
+		}
+		return err == nil
+	})
 	now := inode(t, program)
 	for _, keeper := range children(t, front.Process.Pid, "flipexec-keeper\x002\x00") {
 		if got := inode(t, "/proc/"+keeper+"/exe"); got == now {
