@@ -129,22 +129,29 @@ func (p process) fate() string {
 // is not its parent: since Linux 6.15 once the parent has waited for it
 // (PIDFD_INFO_EXIT), and before, as long as it has not, by /proc/PID/stat.
 func (p process) exitStatus() (ws unix.WaitStatus, ok bool) {
-	info := unix.PidfdInfo{Mask: unix.PIDFD_INFO_EXIT}
-	if unix.IoctlPidfdInfo(p.fd, &info) == nil {
-		reaped := []unix.PollFd{{Fd: int32(p.fd)}} // POLLHUP
-		for info.Mask&unix.PIDFD_INFO_EXIT == 0 {
-			if n, err := unix.Poll(reaped, reapTime); err != nil && err != unix.EINTR || n == 0 {
-				return 0, false
-			}
-			info.Mask = unix.PIDFD_INFO_EXIT
-			if unix.IoctlPidfdInfo(p.fd, &info) != nil {
-				return 0, false
-			}
-		}
-		return unix.WaitStatus(info.Exit_code), true
+	if ws, ok := p.reapedStatus(); ok {
+		return ws, true
 	}
 	st, err := readStat(p.pid)
 	return unix.WaitStatus(st.exitCode), err == nil && st.state == 'Z' && st.exitCode != 0
+}
+
+// reapedStatus waits a little for the parent to be told.
+func (p process) reapedStatus() (ws unix.WaitStatus, ok bool) {
+	for deadline := time.Now().Add(reapTime * time.Millisecond); time.Now().Before(deadline); {
+		info := unix.PidfdInfo{Mask: unix.PIDFD_INFO_EXIT}
+		if unix.IoctlPidfdInfo(p.fd, &info) != nil {
+			return 0, false
+		}
+		if info.Mask&unix.PIDFD_INFO_EXIT != 0 {
+			return unix.WaitStatus(info.Exit_code), true
+		}
+		reaped := []unix.PollFd{{Fd: int32(p.fd)}} // POLLHUP
+		if n, err := unix.Poll(reaped, timeout([]time.Time{deadline})); err != nil && err != unix.EINTR || n == 0 {
+			break
+		}
+	}
+	return 0, false
 }
 
 // reapTime bounds the wait for a process to be reaped, in milliseconds.

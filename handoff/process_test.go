@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -201,4 +202,24 @@ func FuzzCgroups(f *testing.F) {
 			t.Fatalf("got cgroup %q, want %q", got, want)
 		}
 	})
+}
+
+// TestStatusOfAZombieIsKnown: its parent may be late, or never look.
+func TestStatusOfAZombieIsKnown(t *testing.T) {
+	cmd := exec.Command("/bin/sh", "-c", "exit 3")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	p, err := open(cmd.Process.Pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.close()
+	p.awaitExit(time.Now().Add(patience))
+	if got, want := p.fate(), "exited with status 3"; got != want {
+		t.Errorf("before it is reaped: got %q, want %q", got, want)
+	}
+	if err := cmd.Wait(); err == nil {
+		t.Error("exit status 0")
+	}
 }
