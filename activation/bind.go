@@ -23,5 +23,5 @@ func bindBeside(spec Spec, leaving leavingSockets) (Socket, error) {
 func (s Socket) Close() { s.close() }
 
 // Unlink removes the file of a unix socket that Bind made, if the path still
-// leads to that very file. It does nothing for every other socket.
+// leads to that very file, and its [Spare]. It does nothing for every other socket.
 func (s Socket) Unlink() { s.unlink() }

@@ -23,13 +23,18 @@ func (s Socket) openFile() (fd int, err error) {
 	if spec.Network == "fifo" {
 		return unix.FcntlInt(uintptr(s.FD), unix.F_DUPFD_CLOEXEC, 0)
 	}
-	fd, err = unix.Open(spec.path(), unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	return s.openAt(spec.path())
+}
+
+// openAt is openFile under any name that the file has.
+func (s Socket) openAt(name string) (fd int, err error) {
+	fd, err = unix.Open(name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return -1, err
 	}
 	var st unix.Stat_t
 	err = unix.Fstat(fd, &st)
-	if err == nil && (st.Mode&unix.S_IFMT != unix.S_IFSOCK || s.Ino != 0 && (uint64(st.Dev) != s.Dev || st.Ino != s.Ino)) {
+	if err == nil && (s.Ino != 0 && !s.isFile(st) || s.Ino == 0 && st.Mode&unix.S_IFMT != unix.S_IFSOCK) {
 		err = errNotOurs
 	}
 	if err != nil {
@@ -68,7 +73,7 @@ func setMode(s Socket, v value) error {
 	}
 	defer unix.Close(fd)
 	// fchmod(2) refuses O_PATH, and fchmodat2(2) came with Linux 6.6.
-	return unix.Chmod("/proc/self/fd/"+strconv.Itoa(fd), uint32(v.n))
+	return unix.Chmod(descriptorPath(fd), uint32(v.n))
 }
 
 func getUser(s Socket) (value, error) {

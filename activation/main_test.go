@@ -19,6 +19,7 @@ var roles = map[string]func() error{
 	"inherited": roleInherited,
 	"take":      roleTake,
 	"restore":   roleRestore,
+	"spare":     roleSpare,
 }
 
 func TestMain(m *testing.M) {

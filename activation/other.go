@@ -12,6 +12,12 @@ func lookAt(Spec) (Place, bool) { return Place{}, false }
 
 func (p Place) tidy() error { return errors.ErrUnsupported }
 
+func newSpare(Socket) (Spare, error) { return Spare{}, errors.ErrUnsupported }
+
+func (p Spare) watch(int) (int, error) { return -1, errors.ErrUnsupported }
+
+func (p Spare) putBack() (bool, error) { return false, errors.ErrUnsupported }
+
 func bind(Spec, leavingSockets) (Socket, error) { return Socket{}, errors.ErrUnsupported }
 
 func inherited(func(string) (string, bool)) ([]Socket, error) {
@@ -64,9 +70,11 @@ func (s Socket) checkDatagram() error { return errors.ErrUnsupported }
 
 func (s Socket) file() (*os.File, error) { return nil, errors.ErrUnsupported }
 
-// These two cannot say that they are unsupported, and have nothing to do: no
+// These three cannot say that they are unsupported, and have nothing to do: no
 // Socket is ever made here.
 
 func (s Socket) close() {}
 
 func (s Socket) unlink() {}
+
+func removeSpares([]Socket) {}

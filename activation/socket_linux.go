@@ -199,26 +199,44 @@ func (s Socket) close() {
 }
 
 // lostPath reports whether the path of a unix socket that Bind made leads nowhere,
-// or to another file.
+// or to another file. With a spare name it is not lost: another process is about to put
+// it back, or we do.
 func (s Socket) lostPath() bool {
-	spec, _, err := parsePlace(s.Spec)
-	if err != nil || s.Ino == 0 {
+	path := s.path()
+	if path == "" {
 		return false
 	}
 	var st unix.Stat_t
-	if err := unix.Lstat(spec.path(), &st); err != nil {
-		return err == unix.ENOENT || err == unix.ENOTDIR
+	switch err := unix.Lstat(path, &st); err {
+	case nil:
+		return !s.isFile(st)
+	case unix.ENOENT:
+		_, err := Spare{s, path, spareName(path, s.Ino)}.putBack()
+		return err != nil
+	default:
+		return err == unix.ENOTDIR
 	}
-	return uint64(st.Dev) != s.Dev || st.Ino != s.Ino
 }
 
+// isAt reports whether the file that Bind made has that name.
+func (s Socket) isAt(name string) bool {
+	var st unix.Stat_t
+	return unix.Lstat(name, &st) == nil && s.isFile(st)
+}
+
+// isFile reports whether it is the file that Bind made.
+func (s Socket) isFile(st unix.Stat_t) bool { return uint64(st.Dev) == s.Dev && st.Ino == s.Ino }
+
+// unlink takes the spare name first: while that is there, another process may put the
+// path back.
 func (s Socket) unlink() {
-	if s.Ino == 0 || s.lostPath() {
+	path := s.path()
+	if path == "" {
 		return
 	}
-	spec, _, err := parsePlace(s.Spec)
-	if err != nil {
-		return
+	for _, name := range []string{spareName(path, s.Ino), path} {
+		if s.isAt(name) {
+			unix.Unlink(name) // best effort: a stale socket is replaced at the next start
+		}
 	}
-	unix.Unlink(spec.path()) // best effort: a stale socket is replaced at the next start
 }
