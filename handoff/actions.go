@@ -51,6 +51,7 @@ func (k *keeper) commit() {
 	k.changeOver(k.say)
 	k.say("current pid=%d", k.main.pid)
 	if k.predecessor != nil {
+		k.guardPaths()
 		k.lookAfterOlder()
 	}
 	k.tellDone()
@@ -111,7 +112,8 @@ func (k *keeper) tellDone() {
 
 // settle makes the keeper small once nothing is left to do but to wait.
 func (k *keeper) settle() {
-	if k.state == current && k.launcher == nil && len(k.Older) == 0 {
+	if k.state == current && k.launcher == nil && k.successor == nil && len(k.Older) == 0 {
+		k.endGuard()
 		releaseText()
 	}
 }
@@ -147,6 +149,7 @@ func (k *keeper) finishDeserted() {
 }
 
 func (k *keeper) closeSockets() {
+	k.guard.close() // the spare names are the successor's
 	for _, s := range k.Sockets {
 		s.Close()
 	}

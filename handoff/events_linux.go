@@ -61,6 +61,9 @@ func (k *keeper) sources() []source {
 	if k.answers() && k.deafUntil.IsZero() {
 		addOpen(k.Control.FD, func() { k.acceptPeer(k.Control.FD) })
 	}
+	if k.guard.inotify > 0 {
+		addOpen(k.guard.inotify, k.filesChanged)
+	}
 	if k.notifyPath != nil && k.heard {
 		addOpen(k.notifyPath.socket.FD(), k.receiveNotifications)
 	}

@@ -41,6 +41,7 @@ type keeper struct {
 	successor       *channel           // the peer that was sent the estate
 	reserved        []activation.Place // which it may bind
 	foreseen        activation.Changes // of options, which it may make
+	guard           guard              // of the paths of Sockets
 	callers                            // peers that have not said what they want
 
 	notifyPath *notifyPath

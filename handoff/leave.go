@@ -4,6 +4,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/flipexec/flipexec/activation"
 	"github.com/flipexec/flipexec/pidfile"
 	"golang.org/x/sys/unix"
 )
@@ -12,11 +13,13 @@ import (
 // manager keeps stay where clients look for them: nobody tells us whether the unit is
 // started again or was stopped, after which a path at which nobody listens is left.
 func (k *keeper) unlink() {
+	k.guard.close() // which would put them back
 	for _, s := range k.Sockets {
 		if s.Stored == "" {
 			s.Unlink()
 		}
 	}
+	activation.RemoveSpares(k.Sockets) // of earlier keepers, which were killed
 	k.Control.Unlink()
 }
 

@@ -21,6 +21,7 @@ const role = "HANDOFF_TEST_ROLE"
 var roles = map[string]func() error{
 	"keeper": roleKeeper,
 	"peer":   rolePeer,
+	"guard":  roleGuard,
 }
 
 func play(name string) error {

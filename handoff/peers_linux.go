@@ -160,6 +160,7 @@ func (k *keeper) readPeer(c *channel) {
 	reached("estate sent")
 	k.successor = c
 	k.forgetPeer(c)
+	k.guardPaths()
 }
 
 // receiveRequest takes the one record in which a peer says what it wants, of at most so

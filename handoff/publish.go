@@ -222,4 +222,5 @@ func (l *launcher) commitAlone() {
 			p.readAnswer()
 		}
 	}
+	activation.RemoveSpares(l.Sockets) // left to the keeper that there is not
 }

@@ -52,6 +52,7 @@ func (k *keeper) readSuccessor() {
 		if k.exited && k.state == current {
 			k.handle(hasExited)
 		}
+		k.settle()
 	}
 }
 

@@ -14,7 +14,7 @@ import (
 
 // busy lets the current server of web.service answer a request for so long that it
 // drains until it is ended.
-func busy(t *testing.T, r *rig.Rig) {
+func busy(t testing.TB, r *rig.Rig) {
 	t.Helper()
 	checkAgreement(t, r) // the one before accepts no more
 	c, err := r.Dial(t.Context(), "tcp", "127.0.0.1:80")
@@ -29,7 +29,7 @@ func busy(t *testing.T, r *rig.Rig) {
 }
 
 // awaitRead waits until every request that was sent has been read.
-func awaitRead(t *testing.T, r *rig.Rig) {
+func awaitRead(t testing.TB, r *rig.Rig) {
 	t.Helper()
 	rig.WaitFor(t, "requests are read", 10*time.Second, func() bool {
 		// /proc/net/tcp, proc_pid_net(5): established, of port 80, with bytes to be read

@@ -4,6 +4,7 @@
 // Ready: READY=1 on $NOTIFY_SOCKET once it accepts on all of them; then WATCHDOG=1 if it is asked to.
 // Stop: SIGTERM closes the listeners, answers what has been accepted (package graceful), and exits 0.
 // GOHTTP_QUIET_TIME=5s: how long a client may be quiet in a drain before its first request (1s).
+// GOHTTP_UNLINK=stop: unlink the paths of its unix sockets at SIGTERM, as php-fpm does; GOHTTP_UNLINK=exit: at the very end.
 // Faults for tests: GOHTTP_FAIL=3 (exit 3 at once), GOHTTP_HANG=1 (never serve, never ready), GOHTTP_START_DELAY=2s
 // (before it serves), GOHTTP_DIE=1 (exit as soon as READY=1 is said), GOHTTP_STOP_DELAY=2s (before it exits),
 // GOHTTP_STOPPING=1 (say STOPPING=1).
@@ -75,10 +76,40 @@ func run() error {
 			return err
 		}
 	}
+	paths := pathsOf(listeners)
+	if err := unlink(paths, "stop"); err != nil {
+		return err
+	}
 	if err := s.Drain(); err != nil {
 		return err
 	}
-	return delay("GOHTTP_STOP_DELAY")
+	if err := delay("GOHTTP_STOP_DELAY"); err != nil {
+		return err
+	}
+	return unlink(paths, "exit")
+}
+
+// pathsOf are the files of those that are unix sockets.
+func pathsOf(listeners []net.Listener) (paths []string) {
+	for _, l := range listeners {
+		if a := l.Addr(); a.Network() == "unix" {
+			paths = append(paths, a.String())
+		}
+	}
+	return paths
+}
+
+// unlink removes the files if this is the time for it.
+func unlink(paths []string, when string) error {
+	if os.Getenv("GOHTTP_UNLINK") != when {
+		return nil
+	}
+	for _, path := range paths {
+		if err := os.Remove(path); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // inherited returns listeners for 3, 4, ... as sd_listen_fds(3) numbers them. net.FileListener works on a duplicate and
