@@ -4,53 +4,70 @@ package integration
 
 import (
 	"fmt"
+	"os"
 	"os/exec"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/flipexec/flipexec/integration/rig"
 )
 
-// BenchmarkUnlinkedPath measures for how long a path is away that the old server
-// unlinks in its drain, from before the unlink(2) to when another process finds it
-// again; and beside it the same with a C program that does nothing but to put it back.
+// BenchmarkUnlinkedPath measures for how long a path is away that an old server unlinks,
+// from before the unlink(2) to when it is there again: once in each handoff, as soon as
+// the server is told to stop; then, while it drains and nothing else happens, many
+// times; and beside these with a C program that does nothing but to put it back.
 func BenchmarkUnlinkedPath(b *testing.B) {
-	const unlinks = 200
+	const (
+		reloads = 100
+		unlinks = 200
+	)
 	buildReferences(b)
 	if out, err := exec.Command("cc", "-Wall", "-Wextra", "-Werror", "-O1", "-static", "-o", reference("gap"), "reference/gap.c").CombinedOutput(); err != nil {
 		b.Fatalf("cc: %v\n%s", err, out)
 	}
 	r := boot(b, "host")
-	install(b, r, strings.Replace(unixUnit(), "--pid-file", "--drain-timeout=0 --pid-file", 1))
+	unlinking := fmt.Sprintf(`/bin/sh -c "trap '/opt/flipexec/gap %s 1; kill $$!; exit' TERM; systemd-notify --ready; sleep infinity & wait"`, appSocket)
+	install(b, r, strings.Replace(unixUnit("StandardOutput=append:/run/gaps", "StandardError=journal"), goServer, unlinking, 1))
 	must(b, r, "start", "web")
 	for b.Loop() {
+		for range reloads {
+			must(b, r, "reload", "web")
+			awaitOneGeneration(b, r)
+		}
+		text, err := os.ReadFile(r.Path("/run/gaps"))
+		if err != nil {
+			b.Fatal(err)
+		}
+		reportGaps(b, "handoff", string(text))
+
+		install(b, r, strings.Replace(unixUnit(), "reload\n", "reload --drain-timeout=0 -- "+goServer+"\n", 1))
+		must(b, r, "reload", "web")
+		awaitOneGeneration(b, r)
 		busy(b, r)
 		must(b, r, "reload", "web")
-		inRig(b, r, "touch /run/file")
-		for name, args := range map[string]string{"keeper": appSocket + " %d", "bare": "/run/file %d /run/spare"} {
-			took := gaps(b, r, fmt.Sprintf("/opt/flipexec/gap "+args, unlinks))
-			b.ReportMetric(microseconds(median(took)), name+"-median-us")
-			b.ReportMetric(microseconds(slices.Max(took)), name+"-max-us")
-		}
-		inRig(b, r, "rm /run/file /run/spare")
+		reportGaps(b, "drain", inRig(b, r, fmt.Sprintf("/opt/flipexec/gap %s %d", appSocket, unlinks)))
+		reportGaps(b, "bare", inRig(b, r, fmt.Sprintf("touch /run/file; /opt/flipexec/gap /run/file %d /run/spare", unlinks)))
 	}
 	b.ReportMetric(0, "ns/op")
 }
 
-// gaps are what reference/gap.c prints.
-func gaps(b *testing.B, r *rig.Rig, command string) (all []time.Duration) {
+// reportGaps takes what reference/gap.c prints.
+func reportGaps(b *testing.B, name, text string) {
 	b.Helper()
-	for text := range strings.FieldsSeq(inRig(b, r, command)) {
-		ns, err := strconv.Atoi(text)
+	var took []time.Duration
+	for line := range strings.FieldsSeq(text) {
+		ns, err := strconv.Atoi(line)
 		if err != nil {
 			b.Fatal(err)
 		}
-		all = append(all, time.Duration(ns))
+		took = append(took, time.Duration(ns))
 	}
-	return all
+	if len(took) == 0 {
+		b.Fatalf("%s: nothing was measured", name)
+	}
+	b.ReportMetric(microseconds(median(took)), name+"-median-us")
+	b.ReportMetric(microseconds(slices.Max(took)), name+"-max-us")
 }
 
 func microseconds(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }

@@ -66,14 +66,15 @@ int main(int argc, char **argv)
 {
 	struct timespec pause = {.tv_nsec = 20000000}; /* so that who puts it back sleeps again */
 	long long start, took;
-	int n;
+	int i;
 
 	if (argc < 3)
 		errx(2, "usage: gap PATH N [SPARE]");
 	if (argc > 3)
 		start_child(argv[1], argv[3]);
-	for (n = atoi(argv[2]); n > 0; n--) {
-		nanosleep(&pause, NULL);
+	for (i = 0; i < atoi(argv[2]); i++) {
+		if (i > 0)
+			nanosleep(&pause, NULL);
 		start = now();
 		if (unlink(argv[1]) < 0)
 			err(1, "unlink %s", argv[1]);
