@@ -98,7 +98,7 @@ func TestUnlinkedPathIsPutBack(t *testing.T) {
 // TestPathOfSomebodyElseIsNotTaken: whatever it is that is there by now.
 func TestPathOfSomebodyElseIsNotTaken(t *testing.T) {
 	for name, put := range map[string]func(at string) error{
-		"socket":        func(at string) error { _, err := net.Listen("unix", at); return err },
+		"socket":        func(at string) error { return listenUntilTheEnd(t, at) },
 		"regular file":  func(at string) error { return os.WriteFile(at, nil, 0o600) },
 		"directory":     func(at string) error { return os.Mkdir(at, 0o700) },
 		"dangling link": func(at string) error { return os.Symlink("nowhere", at) },
@@ -124,6 +124,15 @@ func TestPathOfSomebodyElseIsNotTaken(t *testing.T) {
 			checkFiles(t, at, "s")
 		})
 	}
+}
+
+// listenUntilTheEnd is somebody else.
+func listenUntilTheEnd(t *testing.T, at string) error {
+	l, err := net.Listen("unix", at)
+	if err == nil {
+		t.Cleanup(func() { l.Close() })
+	}
+	return err
 }
 
 // TestNothingButOurFileGetsAName: neither a spare one nor the path.

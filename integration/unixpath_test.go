@@ -177,6 +177,30 @@ func TestPathThatSomebodyElseBoundIsLeftToHim(t *testing.T) {
 	}
 }
 
+// TestPathThatIsDroppedIsNotPutBack: by none of the keepers that have guarded it. One
+// generation drains, the next one is replaced, and its server has the socket still.
+func TestPathThatIsDroppedIsNotPutBack(t *testing.T) {
+	t.Parallel()
+	r := boot(t, "host")
+	install(t, r, unixUnit())
+	must(t, r, "start", "web")
+	busy(t, r)
+	must(t, r, "reload", "web")
+	busy(t, r)
+	install(t, r, strings.Replace(unixUnit(), "flipexec reload", "flipexec reload --listen http=tcp::80", 1))
+	must(t, r, "reload", "web")
+	checkAgreement(t, r)
+	if got, want := keepers(t, r), 3; got != want {
+		t.Errorf("keepers: got %d, want %d", got, want)
+	}
+	if got := appFiles(t, r); got != "" {
+		t.Errorf("left of the dropped socket: %s", got)
+	}
+	if j := r.Journal("web.service"); strings.Contains(j, appSocket) {
+		t.Errorf("journal: want nothing of %s in:\n%s", appSocket, j)
+	}
+}
+
 // TestSpareOfAKilledKeeperGoesAtTheNextReload: it is all that such a keeper leaves.
 func TestSpareOfAKilledKeeperGoesAtTheNextReload(t *testing.T) {
 	t.Parallel()
