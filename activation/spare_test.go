@@ -239,6 +239,33 @@ func TestUnlinkTakesTheSpareAway(t *testing.T) {
 	checkFiles(t, at, "s")
 }
 
+// TestUnlinkIsNotUndone: by another process that puts the path back as fast as it can.
+func TestUnlinkIsNotUndone(t *testing.T) {
+	at := path(t)
+	for range 500 {
+		s, spare := withSpare(t, "unix:"+at)
+		started, stop, stopped := make(chan struct{}), make(chan struct{}), make(chan struct{})
+		go func() {
+			defer close(stopped)
+			close(started)
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+					spare.PutBack() // best effort: it fails in the end
+				}
+			}
+		}()
+		<-started
+		s.Unlink()
+		close(stop)
+		<-stopped
+		s.Close()
+		checkFiles(t, at)
+	}
+}
+
 // TestSparesOfKilledProcessesAreRemoved: of every earlier socket at the same path, and
 // nothing that is not known to be one: invariant I8.
 func TestSparesOfKilledProcessesAreRemoved(t *testing.T) {

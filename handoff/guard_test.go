@@ -176,6 +176,19 @@ func TestSuccessorTakesTheGuardOver(t *testing.T) {
 	checkGuarded(t, dir, 1, "kept")
 	next.unlink()
 	checkGuarded(t, dir, 0)
+	if next.guard.inotify != 0 {
+		t.Error("the watch outlives what it is for")
+	}
+}
+
+// TestLauncherThatHasNoKeeperLeavesNoSpare: the previous one has left it the spare names.
+func TestLauncherThatHasNoKeeperLeavesNoSpare(t *testing.T) {
+	k, dir := guarding(t, "a")
+	k.guard.close()
+	checkGuarded(t, dir, 1, "a")
+	l := &launcher{estate: estate{Sockets: k.Sockets}}
+	l.commitAlone()
+	checkGuarded(t, dir, 0, "a")
 }
 
 // TestLostEventsDoNotLoseAPath: so many files change that the kernel has no room for
