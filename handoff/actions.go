@@ -131,6 +131,7 @@ func (k *keeper) drain() {
 	reached("stop signal sent")
 	k.successor.send(message{kind: msgReplaced}) // best effort: a dead successor needs no answer
 	reached("replaced told")
+	k.guard.close() // the spare names are the successor's
 	k.awaitEnd()
 }
 
@@ -149,7 +150,6 @@ func (k *keeper) finishDeserted() {
 }
 
 func (k *keeper) closeSockets() {
-	k.guard.close() // the spare names are the successor's
 	for _, s := range k.Sockets {
 		s.Close()
 	}

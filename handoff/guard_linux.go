@@ -72,7 +72,8 @@ func (g *guard) watch() error {
 	return err
 }
 
-// close ends the watch and leaves the spare names where they are.
+// close ends the watch and leaves the spare names where they are. It can take 10 ms, in
+// which the kernel waits for whoever may be sending an event.
 func (g *guard) close() {
 	if g.inotify > 0 {
 		unix.Close(g.inotify)

@@ -13,14 +13,14 @@ import (
 // manager keeps stay where clients look for them: nobody tells us whether the unit is
 // started again or was stopped, after which a path at which nobody listens is left.
 func (k *keeper) unlink() {
-	k.guard.close() // which would put them back
 	for _, s := range k.Sockets {
 		if s.Stored == "" {
 			s.Unlink()
 		}
 	}
-	activation.RemoveSpares(k.Sockets) // of earlier keepers, which were killed
+	activation.RemoveSpares(k.Sockets)
 	k.Control.Unlink()
+	k.guard.close()
 }
 
 // leave is the keeper's end; the kernel closes its descriptors.
