@@ -37,6 +37,9 @@
 // can die or hang: L2 starts another K2, K2 ends L2, and finishes S1 without K1.
 // What comes of it is tested, and listed in integration/FAULTS.md.
 //
+// From row 4 on, and as long as an older generation drains, the keeper of the current
+// one puts back what a server of another unlinks: guard_linux.go.
+//
 // # The control protocol
 //
 // A launcher may be of another version than the keeper that it meets; the two speak
