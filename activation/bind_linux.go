@@ -104,7 +104,10 @@ func (s *Socket) identify(path string) error {
 // open makes the bare socket, with all options that come before bind(2), and the
 // address it is to be bound to.
 func (s Spec) open() (int, unix.Sockaddr, error) {
-	typ := networks[s.Network] | unix.SOCK_CLOEXEC | unix.SOCK_NONBLOCK
+	typ := networks[s.Network] | unix.SOCK_CLOEXEC
+	if v, ok := s.given("nonblocking"); !ok || v.n != 0 {
+		typ |= unix.SOCK_NONBLOCK
+	}
 	sa, err := s.sockaddr()
 	if err != nil {
 		return -1, nil, err

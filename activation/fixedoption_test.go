@@ -18,6 +18,8 @@ func TestOptionThatIsFixedNeedsANewSocket(t *testing.T) {
 		{"v6only", "udp:[::]:0?v6only=yes", ""},
 		{"protocol", "tcp:127.0.0.1:0", "?protocol=mptcp"},
 		{"protocol", "tcp:127.0.0.1:0?protocol=mptcp", ""},
+		{"nonblocking", "tcp:127.0.0.1:0", "?nonblocking=no"},
+		{"nonblocking", "udp:127.0.0.1:0?nonblocking=no", ""},
 		{"reuseport", "tcp:127.0.0.1:0?reuseport=yes", "?reuseport=no"},
 		{"reuseport", "udp:127.0.0.1:0?reuseport=yes", ""},
 		{"v6only", "tcp:[::]:0?reuseport=yes", "?reuseport=yes&v6only=yes"},
@@ -57,6 +59,29 @@ func TestKernelKeepsV6OnlyOfABoundSocket(t *testing.T) {
 		if err := unix.SetsockoptInt(s.FD, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1); err != unix.EINVAL {
 			t.Errorf("%s: got %v, want %v", text, err, unix.EINVAL)
 		}
+	}
+}
+
+// TestSocketBlocksIfThatIsAskedFor, which only its birth decides: the flag is one of all
+// generations.
+func TestSocketBlocksIfThatIsAskedFor(t *testing.T) {
+	for _, text := range []string{"tcp:127.0.0.1:0", "udp:127.0.0.1:0", "unix:PATH", "unixpacket:PATH", "netlink:kobject-uevent:1"} {
+		for option, want := range map[string]string{"": "1", "?nonblocking=yes": "1", "?nonblocking=no": "0"} {
+			spec := strings.ReplaceAll(text, "PATH", path(t)) + option
+			s := bind(t, spec)
+			if got := now(t, s, spec, "nonblocking"); got != want {
+				t.Errorf("%s: got %s, want %s", spec, got, want)
+			}
+			if again := gather(t, []activation.Socket{s}, spec); len(again.Changed) != 0 || len(again.Bound) != 0 {
+				t.Errorf("%s: another one at a reload", spec)
+			}
+		}
+	}
+	s := systemds(t, "web", "tcp:127.0.0.1:0?nonblocking=no")
+	checkSet(t, gather(t, []activation.Socket{s}, "web=tcp::80?nonblocking=no"), 0)
+	_, err := activation.Gather(parseAll(t, "web=tcp::80?nonblocking=yes"), []activation.Socket{s})
+	if want := "option nonblocking of a socket that was inherited is 0; hint: leave the option out"; err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("got %v, want %s", err, want)
 	}
 }
 

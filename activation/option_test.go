@@ -55,7 +55,7 @@ var samples = []struct{ option, socket, one, oneIs, two, twoIs, none string }{
 }
 
 // once are the options that only a new socket takes.
-var once = []string{"protocol", "v6only", "writable", "directorymode"}
+var once = []string{"protocol", "v6only", "nonblocking", "writable", "directorymode"}
 
 func now(t *testing.T, s activation.Socket, text, option string) string {
 	t.Helper()

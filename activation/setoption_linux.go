@@ -152,6 +152,14 @@ func getPipeSize(s Socket) (v value, err error) {
 	return v, err
 }
 
+func getNonBlocking(s Socket) (v value, err error) {
+	flags, err := unix.FcntlInt(uintptr(s.FD), unix.F_GETFL, 0)
+	if flags&unix.O_NONBLOCK != 0 {
+		v.n = 1
+	}
+	return v, err
+}
+
 func getWritable(s Socket) (v value, err error) {
 	flags, err := unix.FcntlInt(uintptr(s.FD), unix.F_GETFL, 0)
 	if flags&unix.O_ACCMODE == unix.O_RDWR {

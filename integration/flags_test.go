@@ -26,6 +26,7 @@ func TestSocketFlagsNeverChange(t *testing.T) {
 		blocking     bool
 	}{
 		{"made by flipexec", "--listen http=tcp::80 ", false},
+		{"made to block", "--listen http=tcp::80?nonblocking=no ", true},
 		{"inherited", "", true}, // as systemd makes it
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -35,7 +36,7 @@ func TestSocketFlagsNeverChange(t *testing.T) {
 			}
 			unit := strings.Replace(unitText(server, "EnvironmentFile=-/etc/web.env"), "--listen http=tcp::80 ", c.listen, 1)
 			install(t, r, unit)
-			if c.blocking {
+			if c.listen == "" {
 				must(t, r, "start", "web.socket")
 			}
 			must(t, r, "start", "web")
