@@ -38,6 +38,18 @@ func ManualRow(name string) string {
 	return fmt.Sprintf("| `%s` | %s | %s | %s | %s |", o.name, setting, o.values, onText(o.on), reload)
 }
 
+// ConventionRows is the manual's table of conventions.
+func ConventionRows() (rows []string) {
+	for _, c := range conventions {
+		readers := "–"
+		if c.readers != "" {
+			readers = c.readers
+		}
+		rows = append(rows, fmt.Sprintf("| `%s` | `%s` | %s | %s |", c.name, strings.Join(c.variables, "` `"), readers, c.passers))
+	}
+	return rows
+}
+
 func onText(on string) string {
 	on = strings.NewReplacer(onTCP, " tcp* ", onUDP, " udp* ").Replace(on)
 	on = strings.Replace(on, onUnix, " unix* ", 1)

@@ -28,10 +28,7 @@ func inherited(lookup func(string) (string, bool)) ([]Socket, error) {
 	sockets := make([]Socket, len(o.names))
 	for i, name := range o.names {
 		fd := FirstFD + i
-		// A descriptor that came through execve cannot be close-on-exec:
-		// one that is was opened by this process since.
-		flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
-		if err != nil || flags&unix.FD_CLOEXEC != 0 {
+		if !passed(fd) {
 			return nil, fmt.Errorf("%s=%d: descriptor %d was not passed", EnvFDs, len(o.names), fd)
 		}
 		sockets[i] = Socket{FD: fd, Name: name}
@@ -40,6 +37,13 @@ func inherited(lookup func(string) (string, bool)) ([]Socket, error) {
 		unix.CloseOnExec(s.FD)
 	}
 	return sockets, nil
+}
+
+// passed reports whether a descriptor came through execve(2): then it cannot be
+// close-on-exec, as one is that this process has opened since.
+func passed(fd int) bool {
+	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
+	return err == nil && flags&unix.FD_CLOEXEC == 0
 }
 
 // ownPIDFDID is the inode number of this process's pidfd, 0 where pidfds have

@@ -16,6 +16,7 @@ import (
 const role = "ACTIVATION_TEST_ROLE"
 
 var roles = map[string]func() error{
+	"import":    roleImport,
 	"inherited": roleInherited,
 	"take":      roleTake,
 	"restore":   roleRestore,

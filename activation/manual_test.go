@@ -15,22 +15,31 @@ const manual = "../docs/sockets.md"
 // TestManualHasEveryOption: its table is written by the one in the code.
 // FLIPEXEC_UPDATE=1 puts it into the manual.
 func TestManualHasEveryOption(t *testing.T) {
-	text, err := os.ReadFile(manual)
-	if err != nil {
-		t.Fatal(err)
-	}
-	const head = "| option | systemd.socket(5) | value | networks | at a reload |\n|---|---|---|---|---|\n"
-	before, after, ok := strings.Cut(string(text), head)
-	if !ok {
-		t.Fatalf("%s has no table of options", manual)
-	}
-	got, after, _ := strings.Cut(after, "\n\n")
 	names := activation.OptionNames()
 	slices.Sort(names)
 	var rows []string
 	for _, name := range names {
 		rows = append(rows, activation.ManualRow(name))
 	}
+	checkTable(t, "| option | systemd.socket(5) | value | networks | at a reload |\n|---|---|---|---|---|\n", rows)
+}
+
+// TestManualHasEveryConvention: its table is written in the same way.
+func TestManualHasEveryConvention(t *testing.T) {
+	checkTable(t, "| kind | variables | `--export` for | `--import` from |\n|---|---|---|---|\n", activation.ConventionRows())
+}
+
+func checkTable(t *testing.T, head string, rows []string) {
+	t.Helper()
+	text, err := os.ReadFile(manual)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, after, ok := strings.Cut(string(text), head)
+	if !ok {
+		t.Fatalf("%s has no table %s", manual, head)
+	}
+	got, after, _ := strings.Cut(after, "\n\n")
 	want := strings.Join(rows, "\n")
 	if got == want {
 		return

@@ -68,6 +68,10 @@ func (s Socket) checkListens() error { return errors.ErrUnsupported }
 
 func (s Socket) checkDatagram() error { return errors.ErrUnsupported }
 
+func (s Socket) takeOver() error { return errors.ErrUnsupported }
+
+func (s Socket) bound() (bound, bool) { return bound{}, false }
+
 func (s Socket) file() (*os.File, error) { return nil, errors.ErrUnsupported }
 
 // These three cannot say that they are unsupported, and have nothing to do: no
