@@ -43,7 +43,7 @@ func cut(args []string) (own, command []string) {
 }
 
 func newApp(command []string, stdout io.Writer) *cli.App {
-	all := []string{"listen", "pid-file", "ready-timeout", "probation", "stop-signal", "drain-timeout", "max-draining", "ignore-sigpipe", "fdstore", "name"}
+	all := []string{"listen", "export", "pid-file", "ready-timeout", "probation", "stop-signal", "drain-timeout", "max-draining", "ignore-sigpipe", "fdstore", "name"}
 	app := &cli.App{
 		Name:                      "flipexec",
 		Writer:                    stdout,
@@ -54,7 +54,7 @@ func newApp(command []string, stdout io.Writer) *cli.App {
 		CustomAppHelpTemplate:     usage,
 		ExitErrHandler:            func(*cli.Context, error) {}, // run decides
 		OnUsageError:              usageError,
-		Flags: append(flags(append(all, "foreground", "detach")...),
+		Flags: append(flags(append(all, "import", "foreground", "detach")...),
 			&cli.BoolFlag{Name: "version"}),
 		Action: func(c *cli.Context) error {
 			if c.Bool("version") {
@@ -69,7 +69,7 @@ func newApp(command []string, stdout io.Writer) *cli.App {
 			Action: action(reload).run("reload", command),
 		}, {
 			Name:   "exec",
-			Flags:  flags("listen", "ignore-sigpipe"),
+			Flags:  flags("listen", "export", "import", "ignore-sigpipe"),
 			Action: action(execute).run("exec", command),
 		}},
 	}
@@ -83,7 +83,7 @@ func newApp(command []string, stdout io.Writer) *cli.App {
 func flags(names ...string) (fs []cli.Flag) {
 	for _, name := range names {
 		switch name {
-		case "listen":
+		case "listen", "export", "import":
 			fs = append(fs, &cli.StringSliceFlag{Name: name})
 		case "foreground", "detach":
 			fs = append(fs, &cli.BoolFlag{Name: name})
@@ -178,8 +178,8 @@ func settings(c *cli.Context) ([]handoff.Setting, error) {
 				return nil, usageErrorf("--%s does not apply to %s", name, c.Command.Name)
 			}
 			values := []string{level.String(name)}
-			if name == "listen" {
-				values = level.StringSlice(name)
+			if slice := level.StringSlice(name); slice != nil {
+				values = slice
 			}
 			if seen[name] {
 				return nil, usageErrorf("--%s stands before and behind the command; hint: say it once", name)

@@ -6,8 +6,9 @@ const usage = `Usage:
   flipexec reload [options] [-- command ...]     replace it; the exit status
                                                  says whether that worked
   flipexec exec [options] -- command ...         open the sockets and become
-                                                 the command; takes --listen
-                                                 and --ignore-sigpipe only
+                                                 the command; takes --listen,
+                                                 --export, --import and
+                                                 --ignore-sigpipe only
 
 Options:
   --listen SPEC           a socket for the server; repeatable, in the order of
@@ -17,6 +18,10 @@ Options:
                           (tcp4, tcp6, udp4, udp6, unixgram, unixpacket,
                           vsock, netlink, fifo, special); with options as in
                           "tcp::80?backlog=4096&nodelay=yes", docs/sockets.md
+  --export KIND[,KIND...] the sockets in variables that the server reads, beside
+                          LISTEN_FDS: nghttpx, nginx, php-fpm, server-starter
+  --import KIND[,KIND...] of a start: take over what a predecessor passes on in
+                          such variables: the same, gunicorn, unicorn
   --pid-file PATH         holds the PID of the current server
   --ready-timeout TIME    for READY=1 of a new server (default 60s)
   --probation TIME        a new server that is ready serves beside the old one

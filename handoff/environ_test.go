@@ -1,10 +1,12 @@
 package handoff
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 
 	"github.com/flipexec/flipexec/activation"
+	"golang.org/x/sys/unix"
 )
 
 func TestServerEnvironmentIsThatOfTheLauncherAndWhatIsPromised(t *testing.T) {
@@ -82,6 +84,64 @@ func TestExecDescribesItsSocketsAnew(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
+}
+
+// TestServerHasTheVariablesThatItReadsAndNoneOfAPredecessor: what was taken over would
+// lie to the server, whose descriptors have other numbers. What is nobody's business of
+// ours goes on.
+func TestServerHasTheVariablesThatItReadsAndNoneOfAPredecessor(t *testing.T) {
+	env := []string{"A=1", "NGINX=6;7;", "SERVER_STARTER_PORT=80=5", "SERVER_STARTER_GENERATION=9", "UNICORN_FD=5", "NGINX_VERSION=1"}
+	tcp := bound(t, "tcp:127.0.0.1:0")
+	sockets := []activation.Socket{tcp}
+	starter := "SERVER_STARTER_PORT=" + address(t, tcp) + "=3"
+	for _, c := range []struct {
+		name   string
+		o      Options
+		want   []string
+		number int
+	}{
+		{"nothing", Options{}, env, 1},
+		{"taken over", Options{Import: conventions("nginx", "server-starter")}, []string{"A=1", "UNICORN_FD=5", "NGINX_VERSION=1"}, 1},
+		{"read", Options{Export: conventions("nginx", "server-starter")},
+			[]string{"A=1", "UNICORN_FD=5", "NGINX_VERSION=1", "NGINX=3;", starter, "SERVER_STARTER_GENERATION=4"}, 4},
+		{"both", Options{Import: conventions("nginx", "unicorn"), Export: conventions("nginx")},
+			[]string{"A=1", "SERVER_STARTER_PORT=80=5", "SERVER_STARTER_GENERATION=9", "NGINX_VERSION=1", "NGINX=3;"}, 1},
+	} {
+		before := slices.Clone(env)
+		got, err := withConventions(env, c.o, sockets, c.number)
+		if err != nil || !slices.Equal(got, c.want) {
+			t.Errorf("%s:\n got %q, %v\nwant %q", c.name, got, err, c.want)
+		}
+		if !slices.Equal(env, before) {
+			t.Errorf("%s: the environment itself was changed", c.name)
+		}
+	}
+}
+
+func conventions(names ...activation.Convention) []activation.Convention { return names }
+
+// bound is a socket for as long as the test runs.
+func bound(t *testing.T, text string) activation.Socket {
+	t.Helper()
+	spec, err := activation.ParseSpec(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := activation.Bind(spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	return s
+}
+
+func address(t *testing.T, s activation.Socket) string {
+	t.Helper()
+	sa, err := unix.Getsockname(s.FD)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf("127.0.0.1:%d", sa.(*unix.SockaddrInet4).Port)
 }
 
 func TestWatchdogIsForTheProcessThatItNames(t *testing.T) {

@@ -20,11 +20,10 @@ func Exec(settings []Setting, command []string) error {
 	if err != nil {
 		return err
 	}
-	inherited, err := activation.Inherited(os.LookupEnv)
+	inherited, err := takeSockets(o.Import)
 	if err != nil {
 		return err
 	}
-	closeOnExecAll()
 	o.FDStore = false // without a keeper nobody could tell what becomes of the sockets
 	inherited, freed, err := reclaimStored(o, inherited, env)
 	if err != nil {
@@ -34,8 +33,12 @@ func Exec(settings []Setting, command []string) error {
 	if err != nil {
 		return err
 	}
-	if err = placeFrom3(set.Sockets); err == nil {
-		err = execError(command[0], become(path, command, execEnviron(env, set.Sockets), o.IgnoreSIGPIPE))
+	env, err = withConventions(execEnviron(env, set.Sockets), o, set.Sockets, 1)
+	if err == nil {
+		err = placeFrom3(set.Sockets)
+	}
+	if err == nil {
+		err = execError(command[0], become(path, command, env, o.IgnoreSIGPIPE))
 	}
 	set.Undo()
 	return err

@@ -90,7 +90,7 @@ func Foreground(settings []Setting, command []string) error {
 	if err := checkName(name); err != nil {
 		return &Error{ExitUsage, fmt.Errorf("--name %q: %w", name, err)}
 	}
-	argv := append([]string{foregroundRole, ownProgram(env), name, strconv.Itoa(int(o.StopSignal))},
+	argv := append([]string{foregroundRole, ownProgram(env), name, strconv.Itoa(int(o.StopSignal)), conventionList(o.Import)},
 		launcherArguments(withSIGPIPE(settings, env), command)...)
 	// Executed anew, so that what stays holds no more memory than a keeper.
 	return os.NewSyscallError("execve", unix.Exec(self, argv, env))
@@ -123,7 +123,7 @@ func runForeground(args []string) int {
 	stop, err := strconv.Atoi(args[3])
 	if err == nil {
 		f.stop = unix.Signal(stop)
-		err = f.begin(args[2], args[4:])
+		err = f.begin(args[2], args[4], args[5:])
 	}
 	if err != nil {
 		say("start: %v", err)
@@ -139,14 +139,18 @@ func runForeground(args []string) int {
 }
 
 // begin makes the foreground process a manager, and starts generation 1.
-func (f *foreground) begin(name string, args []string) (err error) {
+func (f *foreground) begin(name, importText string, args []string) (err error) {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return os.NewSyscallError("prctl PR_SET_CHILD_SUBREAPER", err)
 	}
-	if f.inherited, err = activation.Inherited(os.LookupEnv); err != nil {
+	conventions, err := activation.ParseImport(importText)
+	if err != nil {
 		return err
 	}
-	closeOnExecAll()
+	if f.inherited, err = takeSockets(conventions); err != nil {
+		return err
+	}
+	f.env = withoutConventions(f.env, conventions)
 	if err := f.openSockets(name); err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"strconv"
 
+	"github.com/flipexec/flipexec/activation"
 	"golang.org/x/sys/unix"
 )
 
@@ -51,10 +52,7 @@ func (f *foreground) launcherEnviron() []string {
 		env = append(env, "WATCHDOG_USEC="+usec)
 	}
 	if len(f.inherited) > 0 {
-		env = append(env, "LISTEN_PID=", "LISTEN_FDS="+value(f.env, "LISTEN_FDS"))
-		if has(f.env, "LISTEN_FDNAMES") {
-			env = append(env, "LISTEN_FDNAMES="+value(f.env, "LISTEN_FDNAMES"))
-		}
+		env = append(append(env, "LISTEN_PID="), activation.Environ(f.inherited)...)
 	}
 	return env
 }

@@ -115,7 +115,10 @@ func (k *keeper) start() error {
 	for _, s := range k.Sockets {
 		files = append(files, s.FD)
 	}
-	env := serverEnviron(k.env, k.estate, k.notifyPath.link)
+	env, err := withConventions(serverEnviron(k.env, k.estate, k.notifyPath.link), k.options, k.Sockets, k.Generation)
+	if err != nil {
+		return err
+	}
 	k.Server, k.stageFD, err = startStage(path, k.Command, env, files, k.options)
 	if err != nil {
 		return err

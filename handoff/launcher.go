@@ -151,8 +151,7 @@ func (l *launcher) askForAccess() error {
 }
 
 func (l *launcher) takeInherited() (err error) {
-	l.inherited, err = activation.Inherited(os.LookupEnv)
-	closeOnExecAll() // after Inherited, which tells passed descriptors by the missing flag
+	l.inherited, err = takeSockets(l.options.Import)
 	return err
 }
 

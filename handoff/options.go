@@ -30,6 +30,9 @@ type Options struct {
 	Detach        bool          // nobody follows the main PID but by the PID file
 	FDStore       bool          // the manager keeps the sockets for the next run of the unit
 
+	Export []activation.Convention // that the server reads, beside LISTEN_FDS
+	Import []activation.Convention // of a start: by which a predecessor passes sockets on
+
 	Foreground bool   // of a start: stay in front
 	Name       string // of the instance, "" for the command's
 }
@@ -40,7 +43,7 @@ type Options struct {
 // afresh by each generation and stands behind every command line.
 type Setting struct{ Name, Value string }
 
-// An option is set from text. Listen may be set more than once.
+// An option is set from text. Listen, Export and Import may be set more than once.
 type option struct {
 	name, initial string
 	set           func(*Options, string) error
@@ -48,6 +51,8 @@ type option struct {
 
 var options = []option{
 	{"listen", "", (*Options).setListen},
+	{"export", "", (*Options).setExport},
+	{"import", "", (*Options).setImport},
 	{"pid-file", "", (*Options).setPIDFile},
 	{"ready-timeout", "60s", func(o *Options, v string) (err error) {
 		o.ReadyTimeout, err = notation.Duration(v, time.Millisecond)

@@ -49,14 +49,17 @@ func TestCommandLineComesBeforeEnvironmentBeforeDefault(t *testing.T) {
 		{"empty variables", nil, []string{"FLIPEXEC_LISTEN=", "FLIPEXEC_PID_FILE=", "FLIPEXEC_READY_TIMEOUT=", "FLIPEXEC_STOP_SIGNAL=",
 			"FLIPEXEC_DRAIN_TIMEOUT=", "FLIPEXEC_IGNORE_SIGPIPE="}, func(o *handoff.Options) {}},
 		{"environment", nil, []string{"FLIPEXEC_LISTEN= a=tcp::1  udp::2 ", "FLIPEXEC_PID_FILE=/run/p", "FLIPEXEC_READY_TIMEOUT=5",
-			"FLIPEXEC_STOP_SIGNAL=QUIT", "FLIPEXEC_DRAIN_TIMEOUT=0", "FLIPEXEC_IGNORE_SIGPIPE=no", "FLIPEXEC_PROBATION=1m", "FLIPEXEC_MAX_DRAINING=3"}, func(o *handoff.Options) {
+			"FLIPEXEC_STOP_SIGNAL=QUIT", "FLIPEXEC_DRAIN_TIMEOUT=0", "FLIPEXEC_IGNORE_SIGPIPE=no", "FLIPEXEC_PROBATION=1m", "FLIPEXEC_MAX_DRAINING=3",
+			"FLIPEXEC_EXPORT=nginx,server-starter", "FLIPEXEC_IMPORT=unicorn"}, func(o *handoff.Options) {
 			*o = handoff.Options{Listen: specs(t, "a=tcp::1", "udp::2"), PIDFile: "/run/p", ReadyTimeout: 5 * time.Second, Probation: time.Minute,
-				StopSignal: unix.SIGQUIT, MaxDraining: 3}
+				StopSignal: unix.SIGQUIT, MaxDraining: 3,
+				Export: []activation.Convention{"nginx", "server-starter"}, Import: []activation.Convention{"unicorn"}}
 		}},
 		{"command line", []handoff.Setting{{"ready-timeout", "500ms"}, {"listen", "unix:/run/a b,c"}, {"drain-timeout", "2m"}, {"listen", "tcp::1"},
-			{"pid-file", "/run/q"}, {"ignore-sigpipe", "off"}, {"stop-signal", "sigusr1"}}, nil, func(o *handoff.Options) {
+			{"pid-file", "/run/q"}, {"ignore-sigpipe", "off"}, {"stop-signal", "sigusr1"}, {"export", "php-fpm,nghttpx"}, {"export", "nginx"}, {"import", ""}}, []string{"FLIPEXEC_IMPORT=nginx"}, func(o *handoff.Options) {
 			*o = handoff.Options{Listen: specs(t, "unix:/run/a b,c", "tcp::1"), PIDFile: "/run/q", ReadyTimeout: 500 * time.Millisecond,
-				StopSignal: unix.SIGUSR1, DrainTimeout: 2 * time.Minute}
+				StopSignal: unix.SIGUSR1, DrainTimeout: 2 * time.Minute,
+				Export: []activation.Convention{"php-fpm", "nghttpx", "nginx"}}
 		}},
 		{"both", []handoff.Setting{{"listen", "tcp::1"}, {"stop-signal", "HUP"}},
 			[]string{"FLIPEXEC_LISTEN=tcp::2", "FLIPEXEC_STOP_SIGNAL=QUIT", "FLIPEXEC_DRAIN_TIMEOUT=1s"}, func(o *handoff.Options) {
@@ -82,6 +85,10 @@ func TestBadValueIsRefusedByOptionOrVariable(t *testing.T) {
 		{"listen", "sctp::1", "unknown network"},
 		{"listen", "", "unknown network"},
 		{"listen", "tcp::65536", `port "65536"`},
+		{"export", "ngnix", `"ngnix" is not offered; hint: nghttpx, nginx, php-fpm, server-starter`},
+		{"export", "unicorn", `"unicorn" is not offered`},
+		{"export", "nginx,nginx", `"nginx" comes twice`},
+		{"import", "nginx;", `"nginx;" is not offered; hint: gunicorn, `},
 		{"pid-file", "run/p", `not absolute; hint: "/run/run/p"`},
 		{"pid-file", "", "not absolute"},
 		{"ready-timeout", "0", "is no duration"},

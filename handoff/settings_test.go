@@ -50,17 +50,18 @@ func FuzzExtension(f *testing.F) {
 // again when they are printed, whichever of them came from the environment.
 // Invariant I10.
 func FuzzParseOptions(f *testing.F) {
-	f.Add("http=tcp::80", "unix:/run/a b", "/run/p", "5", "QUIT", "0", "no", "30s", "3", uint16(0))
-	f.Add("http=tcp::80", "tcp::81", "/run/p", "500ms", "sigusr1", "2m", "on", "30s", "3", uint16(0x1ff))
-	f.Add("", "", "", "", "", "", "", "30s", "3", uint16(0x1ff))
-	f.Add("a=tcp::1", "a=tcp::2", "run/p\n", "-1", "0", "x", "maybe", "30s", "3", uint16(0))
-	f.Add("tcp::1", "tcp::2", "run/p\n", "1s", "TERM", "1s", "yes", "30s", "3", uint16(0))
-	f.Add(" a=tcp::1  udp::2 ", "", "p", "1h", "64", "1ns", "1", "30s", "3", uint16(1|4))
-	f.Fuzz(func(t *testing.T, listen, listen2, pidFile, ready, stop, drain, sigpipe, probation, most string, fromEnv uint16) {
+	f.Add("http=tcp::80", "unix:/run/a b", "/run/p", "5", "QUIT", "0", "no", "30s", "3", "nginx", "unicorn,gunicorn", uint16(0))
+	f.Add("http=tcp::80", "tcp::81", "/run/p", "500ms", "sigusr1", "2m", "on", "30s", "3", "server-starter,nginx", "", uint16(0x1ff))
+	f.Add("", "", "", "", "", "", "", "30s", "3", "", "", uint16(0x7ff))
+	f.Add("a=tcp::1", "a=tcp::2", "run/p\n", "-1", "0", "x", "maybe", "30s", "3", "", "x", uint16(0))
+	f.Add("tcp::1", "tcp::2", "run/p\n", "1s", "TERM", "1s", "yes", "30s", "3", "", "x", uint16(0))
+	f.Add(" a=tcp::1  udp::2 ", "", "p", "1h", "64", "1ns", "1", "30s", "3", "nginx,nginx", "nginx", uint16(1|4))
+	f.Fuzz(func(t *testing.T, listen, listen2, pidFile, ready, stop, drain, sigpipe, probation, most, export, importText string, fromEnv uint16) {
 		var settings []Setting
 		env := map[string]string{}
 		for i, s := range []Setting{{"listen", listen}, {"listen", listen2}, {"pid-file", pidFile}, {"ready-timeout", ready},
-			{"stop-signal", stop}, {"drain-timeout", drain}, {"ignore-sigpipe", sigpipe}, {"probation", probation}, {"max-draining", most}} {
+			{"stop-signal", stop}, {"drain-timeout", drain}, {"ignore-sigpipe", sigpipe}, {"probation", probation}, {"max-draining", most},
+			{"export", export}, {"import", importText}} {
 			if fromEnv&(1<<i) != 0 {
 				env[envName(s.Name)] = s.Value
 			} else {
@@ -89,6 +90,12 @@ func printOptions(o Options) []Setting {
 		{"probation", o.Probation.String()}, {"max-draining", strconv.Itoa(o.MaxDraining)}}
 	for _, spec := range o.Listen {
 		s = append(s, Setting{"listen", spec.String()})
+	}
+	for _, c := range o.Export {
+		s = append(s, Setting{"export", string(c)})
+	}
+	if len(o.Import) > 0 {
+		s = append(s, Setting{"import", conventionList(o.Import)})
 	}
 	if o.PIDFile != "" {
 		s = append(s, Setting{"pid-file", o.PIDFile})
