@@ -20,6 +20,15 @@ need procps pgrep
 if [ "${1:-}" != demo ]; then
 	need gunicorn /usr/bin/gunicorn
 	need nodejs node
+	need curl curl
+	need nginx-light nginx
+	need libserver-starter-perl start_server
+	need starman starman
+	need starlet /usr/share/perl5/Plack/Handler/Starlet.pm
+	need unicorn unicorn
+	need h2o h2o
+	need php8.2-fpm php-fpm8.2
+	need nghttp2-proxy nghttpx
 	need gcc gcc
 	need libc6-dev /usr/include/stdio.h
 	need strace strace

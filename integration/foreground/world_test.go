@@ -3,6 +3,7 @@
 package foreground_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -57,6 +58,39 @@ b" exec "$@"`,
 			}
 		})
 	}
+}
+
+// TestServerDoesNotSeeWhatWasTakenOver: nor does one of a later generation. Its sockets
+// are the same all the time.
+func TestServerDoesNotSeeWhatWasTakenOver(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "KEPT=1")
+	const server = `env >seen.$FLIPEXEC_GENERATION; readlink /proc/$$/fd/3 /proc/$$/fd/4 >>seen.$FLIPEXEC_GENERATION; exec witness`
+	f := s.start("flipexec", "exec", "--listen", "tcp:127.0.0.1:0", "--export", "nginx", "--",
+		"env", "-u", "LISTEN_FDS", "FLIPEXEC_EXPORT=server-starter", "flipexec", "--import", "nginx", "--", "sh", "-c", server)
+	s.mustReload()
+	var before string
+	for generation := range 2 {
+		text, err := os.ReadFile(filepath.Join(s.dir, fmt.Sprintf("seen.%d", generation+1)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen := strings.Fields(string(text))
+		socket := seen[len(seen)-1]
+		if before == "" {
+			before = socket
+		}
+		if strings.Contains(string(text), "NGINX") || !strings.HasPrefix(socket, "socket:") || socket != before {
+			t.Errorf("generation %d: no NGINX, and socket %s alone are wanted in:\n%s", generation+1, before, text)
+		}
+		for _, want := range []string{"KEPT=1", "LISTEN_FDS=1", "LISTEN_FDNAMES=nginx-1", fmt.Sprintf("SERVER_STARTER_GENERATION=%d", generation+1)} {
+			if !slices.Contains(seen, want) {
+				t.Errorf("generation %d: want %q in:\n%s", generation+1, want, text)
+			}
+		}
+	}
+	f.signal(unix.SIGTERM)
+	f.wantExit(128 + int(unix.SIGTERM))
 }
 
 // seen starts a server in a shell and returns what it saw.
