@@ -29,7 +29,7 @@ func Exec(settings []Setting, command []string) error {
 	if err != nil {
 		return err
 	}
-	set, err := gatherFreed(o.Listen, inherited, freed)
+	set, err := gatherSockets(o.Listen, inherited, freed)
 	if err != nil {
 		return err
 	}

@@ -12,13 +12,30 @@ func (l *launcher) gather() error {
 	if err := l.reserve(); err != nil {
 		return err
 	}
-	set, err := gatherFreed(l.options.Listen, l.inherited, l.freed)
+	set, err := gatherSockets(l.options.Listen, l.inherited, l.freed)
 	l.Sockets, l.Bound, l.Dropped, l.changed = set.Sockets, set.Bound, set.Dropped, set.Changed
 	reached("gathered")
 	if err == nil {
 		l.planStore()
 	}
 	return err
+}
+
+// gatherSockets is gatherFreed within the limits of the kernel.
+func gatherSockets(specs []activation.Spec, inherited []activation.Socket, freed bool) (activation.Set, error) {
+	set, err := gatherFreed(specs, inherited, freed)
+	if err != nil {
+		return set, err
+	}
+	names := make([]string, len(set.Sockets))
+	for i, s := range set.Sockets {
+		names[i] = s.Name
+	}
+	if err := checkNamesFit(names); err != nil {
+		set.Undo()
+		return activation.Set{}, err
+	}
+	return set, nil
 }
 
 // reserve has the running keeper look at the paths that may be bound and the options

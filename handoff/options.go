@@ -108,21 +108,20 @@ func ParseOptions(settings []Setting, lookup func(string) (string, bool)) (Optio
 
 func parseOptions(settings []Setting, lookup func(string) (string, bool)) (o Options, err error) {
 	for _, opt := range options {
-		given := false
-		for _, s := range settings {
-			if s.Name != opt.name {
-				continue
-			}
-			given = true
-			if err := opt.set(&o, s.Value); err != nil {
-				return o, fmt.Errorf("--%s %q: %w", s.Name, s.Value, err)
+		origin, values := opt.given(settings, lookup)
+		for _, v := range values {
+			if err := opt.set(&o, v); err != nil {
+				return o, fmt.Errorf("%s%q: %w", origin, v, err)
 			}
 		}
-		if given {
+		if opt.name == "fdstore" && values == nil { // the manager says whether it can be
+			o.FDStore = hasStore(lookup) && !o.Detach && !o.Foreground
+		}
+		if opt.name != "listen" {
 			continue
 		}
-		if err := opt.setDefault(&o, lookup); err != nil {
-			return o, err
+		if err := checkListen(o.Listen); err != nil { // once: there may be thousands
+			return o, fmt.Errorf("%s: %w", strings.TrimRight(origin, " ="), err)
 		}
 	}
 	if err := checkKnown(settings); err != nil {
@@ -135,6 +134,30 @@ func parseOptions(settings []Setting, lookup func(string) (string, bool)) (o Opt
 }
 
 var errNoStore = errors.New("--fdstore: only systemd keeps sockets, and only for the process that it follows; hint: Type=notify, without --foreground and --detach")
+
+// given is what the first source that has the option says, and that source as a
+// message names it.
+func (opt option) given(settings []Setting, lookup func(string) (string, bool)) (origin string, values []string) {
+	for _, s := range settings {
+		if s.Name == opt.name {
+			values = append(values, s.Value)
+		}
+	}
+	if values != nil {
+		return "--" + opt.name + " ", values
+	}
+	env := envName(opt.name)
+	value, _ := lookup(env)
+	switch {
+	case value != "" && opt.name == "listen": // several specs; one that needs a blank can be given as an option
+		return env + "=", strings.Fields(value)
+	case value != "":
+		return env + "=", []string{value}
+	case opt.initial != "":
+		return "", []string{opt.initial}
+	}
+	return "", nil
+}
 
 // checkDetach wants a PID file for a server that nobody is told of otherwise. That
 // of the unit will do, which systemd names in PIDFILE.
@@ -175,30 +198,6 @@ func envName(option string) string {
 	return "FLIPEXEC_" + strings.ToUpper(strings.ReplaceAll(option, "-", "_"))
 }
 
-func (opt option) setDefault(o *Options, lookup func(string) (string, bool)) error {
-	env := envName(opt.name)
-	value, ok := lookup(env)
-	if !ok || value == "" {
-		if opt.name == "fdstore" { // of which the manager says whether it can be
-			o.FDStore = hasStore(lookup) && !o.Detach && !o.Foreground
-		}
-		if opt.initial == "" {
-			return nil
-		}
-		return opt.set(o, opt.initial)
-	}
-	values := []string{value}
-	if opt.name == "listen" { // several specs; one that needs a blank can be given as an option
-		values = strings.Fields(value)
-	}
-	for _, v := range values {
-		if err := opt.set(o, v); err != nil {
-			return fmt.Errorf("%s=%q: %w", env, value, err)
-		}
-	}
-	return nil
-}
-
 // hasStore reports whether the manager says that it keeps descriptors.
 func hasStore(lookup func(string) (string, bool)) bool {
 	text, _ := lookup("FDSTORE")
@@ -221,13 +220,13 @@ func checkKnown(settings []Setting) error {
 
 // inherit adds the settings of the running generation that own does not make.
 func inherit(own, running []Setting) []Setting {
+	made := map[string]bool{}
+	for _, s := range own {
+		made[s.Name] = true
+	}
 	merged := append([]Setting(nil), own...)
 	for _, r := range running {
-		made := false
-		for _, s := range own {
-			made = made || s.Name == r.Name
-		}
-		if !made {
+		if !made[r.Name] {
 			merged = append(merged, r)
 		}
 	}
@@ -240,7 +239,19 @@ func (o *Options) setListen(text string) error {
 		return err
 	}
 	o.Listen = append(o.Listen, spec)
-	return activation.CheckNames(o.Listen)
+	return nil
+}
+
+// checkListen finds what is wrong with all specs together, as far as they alone tell.
+func checkListen(specs []activation.Spec) error {
+	if err := activation.CheckNames(specs); err != nil {
+		return err
+	}
+	names := make([]string, len(specs))
+	for i, s := range specs {
+		names[i] = s.Name // which is not known yet where it gives none
+	}
+	return checkNamesFit(names)
 }
 
 func (o *Options) setPIDFile(path string) error {
