@@ -29,13 +29,6 @@ func (l *launcher) startKeeper() error {
 	if l.main.pid == 0 { // else its server has one
 		l.cgroup = newCgroup(l.Generation)
 	}
-	argv := []string{keeperRole, strconv.Itoa(l.Generation)}
-	if l.keeper, err = spawn(argv, l.env, append(l.stdio[:], theirs.fd), l.options.Detach); err != nil {
-		ours.close()
-		return err
-	}
-	l.keeperChannel = ours
-	reached("keeper started")
 	m := message{kind: msgStart}
 	m.addFD("launcher", strconv.Itoa(own.pid), own.fd)
 	if parent, ok := openParent(); ok && !l.options.Detach {
@@ -50,11 +43,30 @@ func (l *launcher) startKeeper() error {
 	if l.main.pid != 0 { // of a server that has lost its keeper
 		m.addFD("main", strconv.Itoa(l.main.pid), l.main.fd)
 	}
+	if l.keeper, err = l.spawnKeeper(theirs, m.descriptors()); err != nil {
+		ours.close()
+		return err
+	}
+	l.keeperChannel = ours
+	reached("keeper started")
 	if err := l.keeperChannel.send(m); err != nil {
 		return err
 	}
 	reached("estate passed on")
 	return nil
+}
+
+// spawnKeeper starts a keeper with room for the descriptors that it is going to get.
+func (l *launcher) spawnKeeper(c *channel, descriptors int) (process, error) {
+	room, err := holdRoom(descriptors)
+	if err != nil {
+		return process{}, err
+	}
+	if room >= 0 {
+		defer unix.Close(room)
+	}
+	argv := []string{keeperRole, strconv.Itoa(l.Generation)}
+	return spawn(argv, l.env, append(l.stdio[:], c.fd), l.options.Detach)
 }
 
 // awaitReady is rows 7 and 8.

@@ -85,10 +85,13 @@ func (c *channel) send(m message) error {
 			}
 			return unix.Sendmsg(c.fd, r.data, oob, nil, unix.MSG_NOSIGNAL)
 		})
-		if err == unix.EAGAIN {
+		switch err {
+		case nil:
+		case unix.EAGAIN:
 			return fmt.Errorf("send %s: not taken within %v", m.kind, patience)
-		}
-		if err != nil {
+		case unix.ETOOMANYREFS: // RLIMIT_NOFILE bounds this, too, unix(7)
+			return fmt.Errorf("send %s: too many descriptors of this user are on their way: %w; hint: LimitNOFILE= in the unit", m.kind, err)
+		default:
 			return fmt.Errorf("send %s: %w", m.kind, err)
 		}
 	}
@@ -100,12 +103,15 @@ func (c *channel) send(m message) error {
 func (c *channel) receive() (message, error) {
 	var m message
 	size, deadline := 0, time.Now().Add(patience)
-	for more := true; more; {
+	for first, more := true, true; more; first = false {
 		data, fds, err := c.receiveRecord(deadline)
 		if err == nil {
 			if more, err = m.decodeRecord(data, fds); err != nil {
 				closeAll(fds)
 			}
+		}
+		if err == nil && first && more {
+			err = m.prepare()
 		}
 		if size += len(data); err == nil && size > maxMessage {
 			err = fmt.Errorf("message %s is too large", m.kind)
@@ -116,6 +122,22 @@ func (c *channel) receive() (message, error) {
 		}
 	}
 	return m, nil
+}
+
+// prepare is for the rest of a message whose first record says how many descriptors come.
+func (m message) prepare() error {
+	text := m.get(fieldDescriptors)
+	if text == "" {
+		return nil
+	}
+	n, err := number(text)
+	if err == nil {
+		err = makeRoom(n)
+	}
+	if err != nil {
+		return fmt.Errorf("message %s: %s=%s: %w", m.kind, fieldDescriptors, text, err)
+	}
+	return nil
 }
 
 func (c *channel) receiveRecord(deadline time.Time) ([]byte, []int, error) {
@@ -153,7 +175,7 @@ func (c *channel) read(size, flags int) ([]byte, []int, error) {
 	case got&unix.MSG_TRUNC != 0:
 		err = fmt.Errorf("recvmsg: record of more than %d bytes", size)
 	case got&unix.MSG_CTRUNC != 0:
-		err = fmt.Errorf("recvmsg: descriptors were cut off: %w", unix.EMFILE) // SCM_RIGHTS is cut at RLIMIT_NOFILE
+		err = withLimitHint(fmt.Errorf("recvmsg: descriptors were cut off: %w", unix.EMFILE)) // SCM_RIGHTS is cut at RLIMIT_NOFILE
 	case n == 0:
 		err = io.EOF // the protocol has no empty records
 	}

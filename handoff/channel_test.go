@@ -133,7 +133,7 @@ func TestCutOffDescriptorsAreAnError(t *testing.T) {
 	defer a.close()
 	defer b.close()
 	m := message{kind: "k"}
-	for range 100 {
+	for range fewDescriptors { // or they are announced
 		m.addFD("a", "", 0)
 	}
 	if err := a.send(m); err != nil {
@@ -143,7 +143,7 @@ func TestCutOffDescriptorsAreAnError(t *testing.T) {
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &old); err != nil {
 		t.Fatal(err)
 	}
-	lower := unix.Rlimit{Cur: uint64(countFDs(t) + 50), Max: old.Max}
+	lower := unix.Rlimit{Cur: uint64(countFDs(t) + 30), Max: old.Max}
 	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &lower); err != nil {
 		t.Fatal(err)
 	}

@@ -55,8 +55,9 @@
 // "+" says that another record of the message follows. Values are bytes without
 // NUL. Fields have an order, and a key may repeat. A key that begins with "@" has a
 // descriptor: those of a record's SCM_RIGHTS, one for each such key, in order. No
-// record has more than 253 descriptors, no message more than 8 MiB. Anything else
-// ends the connection.
+// record has more than 253 descriptors, no message more than 8 MiB. A message of more
+// than 64 begins with a record whose only field, "descriptors", says how many it has, so
+// that its reader can make room. Anything else ends the connection.
 //
 //	launcher  reload    version least
 //	keeper    estate    version least, the fields of an estate, stop-signal drain-timeout

@@ -29,6 +29,9 @@ func Exec(settings []Setting, command []string) error {
 	if err != nil {
 		return err
 	}
+	if err := makeRoom(max(len(o.Listen), len(inherited))); err != nil {
+		return err
+	}
 	set, err := gatherSockets(o.Listen, inherited, freed)
 	if err != nil {
 		return err
@@ -53,17 +56,32 @@ func execEnviron(env []string, sockets []activation.Socket) []string {
 // placeFrom3 lets the sockets, and no other descriptor, through execve(2) under
 // their numbers.
 func placeFrom3(sockets []activation.Socket) error {
-	moved := make([]int, len(sockets))
-	for i, s := range sockets { // out of the way first, so that none lands on another
-		var err error
-		if moved[i], err = unix.FcntlInt(uintptr(s.FD), unix.F_DUPFD_CLOEXEC, activation.FirstFD+len(sockets)); err != nil {
-			return fmt.Errorf("socket %s: fcntl F_DUPFD_CLOEXEC: %w", s.Name, err)
-		}
+	at := make([]int, len(sockets)) // the descriptor of each by now
+	holder := map[int]int{}         // which has that descriptor
+	for i, s := range sockets {
+		at[i], holder[s.FD] = s.FD, i
 	}
-	for i, fd := range moved {
-		if err := unix.Dup3(fd, activation.FirstFD+i, 0); err != nil {
-			return fmt.Errorf("socket %s: dup3: %w", sockets[i].Name, err)
+	for i, s := range sockets {
+		place := activation.FirstFD + i
+		if other, taken := holder[place]; taken && other > i { // out of the way
+			fd, err := unix.FcntlInt(uintptr(place), unix.F_DUPFD_CLOEXEC, activation.FirstFD+len(sockets))
+			if err != nil {
+				return fmt.Errorf("socket %s: fcntl F_DUPFD_CLOEXEC: %w", sockets[other].Name, withLimitHint(err))
+			}
+			at[other], holder[fd] = fd, other
+		}
+		if err := passAs(at[i], place); err != nil {
+			return fmt.Errorf("socket %s: %w", s.Name, err)
 		}
 	}
 	return nil
+}
+
+// passAs has the next program find the descriptor at a place.
+func passAs(fd, place int) error {
+	if fd == place { // to which dup3 does nothing
+		_, err := unix.FcntlInt(uintptr(fd), unix.F_SETFD, 0)
+		return os.NewSyscallError("fcntl F_SETFD", err)
+	}
+	return os.NewSyscallError("dup3", unix.Dup3(fd, place, 0))
 }

@@ -9,6 +9,9 @@ import (
 
 // gather is row 5.
 func (l *launcher) gather() error {
+	if err := makeRoom(max(len(l.options.Listen), len(l.inherited))); err != nil {
+		return err
+	}
 	if err := l.reserve(); err != nil {
 		return err
 	}
@@ -25,7 +28,7 @@ func (l *launcher) gather() error {
 func gatherSockets(specs []activation.Spec, inherited []activation.Socket, freed bool) (activation.Set, error) {
 	set, err := gatherFreed(specs, inherited, freed)
 	if err != nil {
-		return set, err
+		return set, withLimitHint(err)
 	}
 	names := make([]string, len(set.Sockets))
 	for i, s := range set.Sockets {

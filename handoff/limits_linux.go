@@ -1,11 +1,68 @@
 package handoff
 
 import (
+	"errors"
 	"fmt"
 	"os"
 
 	"github.com/flipexec/flipexec/activation"
+	"golang.org/x/sys/unix"
 )
+
+const (
+	// ownDescriptors is about what a process of ours has beside sockets, and spareDescriptors
+	// is more than that.
+	ownDescriptors, spareDescriptors = 16, 32
+
+	// fewDescriptors fit into the table of every process.
+	fewDescriptors = 64
+)
+
+// makeRoom makes sure that this process can hold so many descriptors beside its own,
+// before it opens the first of them. The kernel doubles the table when it is full, and
+// waits each time, as long as there are threads, until no processor looks at the former
+// one. That takes 10 to 30 ms, so that once is enough.
+func makeRoom(n int) error {
+	fd, err := holdRoom(n)
+	if fd >= 0 {
+		unix.Close(fd)
+	}
+	return err
+}
+
+// holdRoom is makeRoom that leaves a descriptor open at the end of the table: who is
+// cloned meanwhile inherits a table of that size. It is the caller's, and -1 if there is
+// room in any case.
+func holdRoom(n int) (int, error) {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return -1, os.NewSyscallError("getrlimit", err)
+	}
+	if most := n + spareDescriptors; uint64(most) > limit.Cur {
+		return -1, fmt.Errorf("%d descriptors do not fit into RLIMIT_NOFILE, which is %d; hint: LimitNOFILE=%d or more in the unit", n, limit.Cur, most)
+	}
+	if n < fewDescriptors {
+		return -1, nil
+	}
+	event, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
+	if err != nil {
+		return -1, os.NewSyscallError("eventfd", err)
+	}
+	defer unix.Close(event)
+	fd, err := unix.FcntlInt(uintptr(event), unix.F_DUPFD_CLOEXEC, n+ownDescriptors-1)
+	if err != nil {
+		return -1, os.NewSyscallError("fcntl F_DUPFD_CLOEXEC", err)
+	}
+	return fd, nil
+}
+
+// withLimitHint tells how to mend that there are no more descriptors.
+func withLimitHint(err error) error {
+	if errors.Is(err, unix.EMFILE) {
+		return fmt.Errorf("%w; hint: LimitNOFILE= in the unit", err)
+	}
+	return err
+}
 
 // checkNamesFit makes sure that LISTEN_FDNAMES does not become longer than execve(2)
 // takes, which would not say which variable it was: MAX_ARG_STRLEN, with the closing NUL.

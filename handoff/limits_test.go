@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -60,4 +61,183 @@ func TestNamesThatDoNotFitUndoTheSockets(t *testing.T) {
 	}
 	_, err = gatherSockets([]activation.Spec{spec}, inherited, false)
 	checkError(t, "names", err, "for 2 sockets")
+}
+
+// lowerLimit sets the soft RLIMIT_NOFILE until the test ends.
+func lowerLimit(t *testing.T, to int) {
+	t.Helper()
+	var old unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &old); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: uint64(to), Max: old.Max}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &old); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+func TestRoomIsMadeOrRefused(t *testing.T) {
+	checkFDs(t)
+	lowerLimit(t, 500)
+	for _, n := range []int{0, 10, 63, 64, 400, 468} {
+		if err := makeRoom(n); err != nil {
+			t.Errorf("%d: %v", n, err)
+		}
+	}
+	if size := tableSize(t); size < 500 {
+		t.Errorf("the table has room for %d", size)
+	}
+	for _, n := range []int{469, 10_000} {
+		checkError(t, fmt.Sprint(n), makeRoom(n), fmt.Sprintf("%d descriptors do not fit into RLIMIT_NOFILE, which is 500; hint: LimitNOFILE=%d or more in the unit", n, n+32))
+	}
+}
+
+// tableSize is how many descriptors have room without a wait.
+func tableSize(t *testing.T) int {
+	t.Helper()
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, after, _ := strings.Cut(string(status), "FDSize:")
+	size, err := strconv.Atoi(strings.Fields(after)[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return size
+}
+
+// TestDescriptorsThatDoNotFitAreRefusedByTheirNumber: which the first record tells, so
+// that the others are not even read.
+func TestDescriptorsThatDoNotFitAreRefusedByTheirNumber(t *testing.T) {
+	checkFDs(t)
+	m := message{kind: "k"}
+	for range 3 * recordFDs {
+		m.addFD("a", "", 0)
+	}
+	lowerLimit(t, 700)
+	_, err := transfer(t, m)
+	checkError(t, "limit", err, "message k: descriptors=759: 759 descriptors do not fit into RLIMIT_NOFILE, which is 700")
+}
+
+func TestNumberOfDescriptorsThatIsNoneIsRefused(t *testing.T) {
+	checkFDs(t)
+	a, b := channels(t)
+	defer a.close()
+	defer b.close()
+	for _, text := range []string{"x", "0", "-1", "99999999999999999999"} {
+		if err := unix.Sendmsg(a.fd, []byte("+k\x00descriptors="+text+"\x00@a=\x00"), unix.UnixRights(0), nil, 0); err != nil {
+			t.Fatal(err)
+		}
+		_, err := b.receive()
+		checkError(t, text, err, "message k: descriptors="+text+": is no number")
+	}
+}
+
+// roleSender sends many descriptors to nobody, as a user to whom the limits apply.
+func roleSender() error {
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 300, Max: 300}); err != nil {
+		return err
+	}
+	a, _, err := newChannelPair()
+	if err != nil {
+		return err
+	}
+	m := message{kind: "k"}
+	for range 4 * recordFDs {
+		m.addFD("a", "", 1)
+	}
+	fmt.Println(a.send(m))
+	return nil
+}
+
+func TestTooManyDescriptorsOnTheirWayAreNamed(t *testing.T) {
+	uid := os.Geteuid()
+	if uid == 0 {
+		uid = nobody
+	}
+	out, err := as(uid, "sender").Output()
+	if want := "send k: too many descriptors of this user are on their way: too many references: cannot splice; hint: LimitNOFILE= in the unit\n"; string(out) != want || err != nil {
+		t.Errorf("got %q, %v, want %q", out, err, want)
+	}
+}
+
+// rolePlacing has descriptors for the next program in every order, at their places and
+// behind them, and prints what did not arrive.
+func rolePlacing() error {
+	const n = 4
+	for _, shift := range []int{0, 1, 3} {
+		for _, order := range permutations(n) {
+			if err := place(order, shift); err != nil {
+				return fmt.Errorf("order %v, shifted by %d: %w", order, shift, err)
+			}
+		}
+	}
+	return nil
+}
+
+func place(order []int, shift int) error {
+	var sockets []activation.Socket
+	var inodes []uint64
+	for _, at := range order {
+		s := activation.Socket{FD: activation.FirstFD + at + shift}
+		inode, err := openAt(s.FD)
+		if err != nil {
+			return err
+		}
+		sockets, inodes = append(sockets, s), append(inodes, inode)
+	}
+	if err := placeFrom3(sockets); err != nil {
+		return err
+	}
+	for i, want := range inodes {
+		var st unix.Stat_t
+		if err := unix.Fstat(activation.FirstFD+i, &st); err != nil {
+			return err
+		}
+		flags, err := unix.FcntlInt(uintptr(activation.FirstFD+i), unix.F_GETFD, 0)
+		if err != nil || st.Ino != want || flags != 0 {
+			return fmt.Errorf("place %d: inode %d, want %d; flags %d, %v", i, st.Ino, want, flags, err)
+		}
+	}
+	return nil
+}
+
+// openAt makes a file with that descriptor.
+func openAt(fd int) (inode uint64, err error) {
+	file, err := unix.MemfdCreate("x", unix.MFD_CLOEXEC)
+	if err != nil {
+		return 0, err
+	}
+	if file != fd {
+		err = unix.Dup3(file, fd, unix.O_CLOEXEC)
+		unix.Close(file)
+	}
+	var st unix.Stat_t
+	if err == nil {
+		err = unix.Fstat(fd, &st)
+	}
+	return st.Ino, err
+}
+
+func permutations(n int) (all [][]int) {
+	if n == 0 {
+		return [][]int{nil}
+	}
+	for _, p := range permutations(n - 1) {
+		for i := range n {
+			all = append(all, slices.Insert(slices.Clone(p), i, n-1))
+		}
+	}
+	return all
+}
+
+func TestSocketsFindTheirPlacesFromAnywhere(t *testing.T) {
+	if out, err := as(os.Geteuid(), "placing").Output(); err != nil {
+		t.Errorf("got %v\n%s", err, out)
+	}
 }

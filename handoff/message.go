@@ -37,6 +37,10 @@ const (
 	recordFDs  = 253      // SCM_MAX_FD, unix(7)
 
 	maxMessage = 8 << 20 // the kernel's bound on an argument list is 6 MiB
+
+	// fieldDescriptors is alone in the first record of a message with more than a few
+	// descriptors: how many they are.
+	fieldDescriptors = "descriptors"
 )
 
 type record struct {
@@ -97,19 +101,35 @@ func (m message) close() {
 	}
 }
 
+// descriptors counts those of the message.
+func (m message) descriptors() (n int) {
+	for _, f := range m.fields {
+		if f.key[0] == '@' {
+			n++
+		}
+	}
+	return n
+}
+
 // encode splits m into records.
 func (m message) encode() ([]record, error) {
 	start := func() record { return record{data: append([]byte{lastRecord}, m.kind+"\x00"...)} }
 	var records []record
 	r := start()
+	next := func() {
+		r.data[0] = moreFollow
+		records, r = append(records, r), start()
+	}
+	if n := m.descriptors(); n > fewDescriptors {
+		r.data = fmt.Appendf(r.data, "%s=%d\x00", fieldDescriptors, n)
+		next()
+	}
 	for _, f := range m.fields {
 		if strings.ContainsRune(f.value, 0) {
 			return nil, fmt.Errorf("message %s: NUL in %s", m.kind, f.key)
 		}
 		if len(r.data) > recordSize || len(r.fds) == recordFDs {
-			r.data[0] = moreFollow
-			records = append(records, r)
-			r = start()
+			next()
 		}
 		r.data = append(append(append(append(r.data, f.key...), '='), f.value...), 0)
 		if f.key[0] == '@' {

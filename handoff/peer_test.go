@@ -19,9 +19,11 @@ import (
 const role = "HANDOFF_TEST_ROLE"
 
 var roles = map[string]func() error{
-	"keeper": roleKeeper,
-	"peer":   rolePeer,
-	"guard":  roleGuard,
+	"keeper":  roleKeeper,
+	"peer":    rolePeer,
+	"sender":  roleSender,
+	"placing": rolePlacing,
+	"guard":   roleGuard,
 }
 
 func play(name string) error {
