@@ -212,7 +212,7 @@ func (k *keeper) why(from state, e event) error {
 		case probation:
 			when = "on probation"
 		}
-		return fmt.Errorf("server %s %s", k.main.fate(), when)
+		return fmt.Errorf("server %s %s%s", k.main.fate(), when, k.cramped)
 	case isTimedOut:
 		return fmt.Errorf("not ready after %v; hint: the server must send READY=1 to NOTIFY_SOCKET, sd_notify(3)", k.options.ReadyTimeout)
 	case isAbandoned:

@@ -6,6 +6,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -152,15 +153,24 @@ func timeout(deadlines []time.Time) int {
 
 func passed(deadline, now time.Time) bool { return !deadline.IsZero() && !now.Before(deadline) }
 
-// readStage learns how exec went.
+// readStage learns how exec went, once the stage has said all.
 func (k *keeper) readStage() {
-	var buf [16]byte
-	n, err := unix.Read(k.stageFD, buf[:])
+	var buf [64]byte
+	if n, err := unix.Read(k.stageFD, buf[:]); err == nil && n > 0 {
+		k.stageText += string(buf[:n])
+		return
+	}
 	unix.Close(k.stageFD)
 	k.stageFD = -1
-	if errno, aerr := strconv.Atoi(string(buf[:max(n, 0)])); err == nil && aerr == nil {
-		k.failure = execError(k.Command[0], unix.Errno(errno))
-		k.handle(hasFailed)
+	for line := range strings.Lines(k.stageText) {
+		key, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "=")
+		switch errno, err := strconv.Atoi(value); {
+		case key == stageLimit:
+			k.cramped = limitHint(value, len(k.Sockets))
+		case key == stageErrno && err == nil:
+			k.failure = execError(k.Command[0], unix.Errno(errno))
+			k.handle(hasFailed)
+		}
 	}
 }
 

@@ -51,7 +51,9 @@ type keeper struct {
 	rest       []process // what main left behind
 	killed     bool      // SIGKILL was sent to all of them
 	stageFD    int       // tells of a failed exec; -1 once that is decided
+	stageText  string    // what it has told yet
 	failure    error     // what the server or the stage said
+	cramped    string    // a hint if the server had no descriptor to spare
 	pathFailed bool      // it does not lead to the manager yet
 	pidBefore  int       // in the PID file, before our launcher wrote it
 	undo       bool      // the generation failed: what was made for it goes with it

@@ -76,3 +76,22 @@ func checkNamesFit(names []string) error {
 	}
 	return fmt.Errorf("%s would have %d bytes for %d sockets, and the kernel takes %d; hint: shorter names", activation.EnvNames, size, len(names), most)
 }
+
+// passedLimit is the soft RLIMIT_NOFILE of the program that this process becomes. The
+// runtime has raised our own when it started; it puts the former one back for execve(2),
+// also for one that fails, and tells of it in no other way.
+func passedLimit() uint64 {
+	unix.Exec("", nil, nil)
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return unix.RLIM_INFINITY
+	}
+	return limit.Cur
+}
+
+// limitHint is for a server that fails and has reached its soft limit with its sockets:
+// not even the loader of its libraries can open anything then. Only a program that needs
+// none, and raises the limit itself, can work so.
+func limitHint(limit string, sockets int) string {
+	return fmt.Sprintf("; hint: its RLIMIT_NOFILE of %s leaves no descriptor beside %d sockets, LimitNOFILE= in the unit", limit, sockets)
+}

@@ -1,6 +1,7 @@
 package handoff
 
 import (
+	"fmt"
 	"os"
 	"os/signal"
 	"strconv"
@@ -14,8 +15,9 @@ const stageRole = "flipexec-stage"
 // startStage starts the stage for the command in path. The server finds files from
 // descriptor 0 on, and nothing else. The returned socket is the caller's: the
 // stage waits until something is written to it, so that no server runs of which
-// nobody but its keeper knows, and gives up at its end. It then reads as end of
-// file once the server is executed, and else as the errno in decimal.
+// nobody but its keeper knows, and gives up at its end. What it then has to tell is
+// in lines KEY=NUMBER, which end once the server is executed: errno if that failed, and
+// limit, its soft RLIMIT_NOFILE, if its sockets alone reach it.
 func startStage(path string, command, env []string, files []int, o Options) (process, int, error) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -44,14 +46,26 @@ func runStage(args []string) {
 		unix.CloseOnExec(keeper)
 		awaitGo(keeper)
 		reached("stage may go")
+		if limit := passedLimit(); limit <= uint64(keeper) {
+			tellKeeper(keeper, stageLimit, limit)
+		}
 		err = become(args[3], args[4:], os.Environ(), args[2] == "true")
 	}
 	errno, ok := err.(unix.Errno)
 	if !ok {
 		errno = unix.EINVAL
 	}
-	unix.Write(keeper, strconv.AppendInt(nil, int64(errno), 10)) // best effort: the keeper sees the exit as well
+	tellKeeper(keeper, stageErrno, uint64(errno))
 	os.Exit(ExitCannotRun)
+}
+
+const (
+	stageErrno = "errno"
+	stageLimit = "limit"
+)
+
+func tellKeeper(fd int, key string, n uint64) {
+	unix.Write(fd, fmt.Appendf(nil, "%s=%d\n", key, n)) // best effort: the keeper sees the exit as well
 }
 
 // awaitGo leaves if the keeper dies before it lets us go.
