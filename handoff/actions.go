@@ -114,6 +114,11 @@ func (k *keeper) tellDone() {
 func (k *keeper) settle() {
 	if k.state == current && k.launcher == nil && k.successor == nil && len(k.Older) == 0 {
 		k.endGuard()
+		if k.thrifty {
+			releaseHeap()
+			collectAsUsual()
+			k.thrifty = false
+		}
 		releaseText()
 	}
 }

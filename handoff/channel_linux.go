@@ -137,6 +137,9 @@ func (m message) prepare() error {
 	if err != nil {
 		return fmt.Errorf("message %s: %s=%s: %w", m.kind, fieldDescriptors, text, err)
 	}
+	if n > manyDescriptors {
+		collectOnRequest()
+	}
 	return nil
 }
 

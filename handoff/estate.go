@@ -32,6 +32,7 @@ type estate struct {
 
 // appendTo adds the estate to a message; descriptors stay the caller's.
 func (e estate) appendTo(m *message) {
+	m.fields = slices.Grow(m.fields, 4*len(e.Sockets)+2*len(e.Settings)+32)
 	m.add("generation", strconv.Itoa(e.Generation))
 	for _, arg := range e.Command {
 		m.add("argument", arg)
@@ -73,7 +74,7 @@ func (e estate) appendTo(m *message) {
 // addFile adds what identifies a socket beside its descriptor.
 func addFile(m *message, s activation.Socket) {
 	m.add("spec", s.Spec)
-	m.add("file", fmt.Sprintf("%d:%d", s.Dev, s.Ino))
+	m.add("file", strconv.FormatUint(s.Dev, 10)+":"+strconv.FormatUint(s.Ino, 10))
 	if s.Stored != "" {
 		m.add("stored", s.Stored)
 	}

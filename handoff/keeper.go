@@ -43,6 +43,7 @@ type keeper struct {
 	foreseen        activation.Changes // of options, which it may make
 	guard           guard              // of the paths of Sockets
 	callers                            // peers that have not said what they want
+	thrifty         bool               // it collects on request until it settles
 
 	notifyPath *notifyPath
 	heard      bool      // it has had its turn

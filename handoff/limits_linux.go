@@ -14,8 +14,9 @@ const (
 	// is more than that.
 	ownDescriptors, spareDescriptors = 16, 32
 
-	// fewDescriptors fit into the table of every process.
-	fewDescriptors = 64
+	// fewDescriptors fit into the table of every process, and manyDescriptors come with
+	// so much text that garbage matters.
+	fewDescriptors, manyDescriptors = 64, 256
 )
 
 // makeRoom makes sure that this process can hold so many descriptors beside its own,

@@ -2,6 +2,7 @@ package handoff
 
 import (
 	"fmt"
+	"math"
 	"os"
 	"runtime"
 	"runtime/debug"
@@ -19,11 +20,19 @@ const (
 	maxMemory = 32 << 20
 )
 
-// collectOnRequest leaves garbage to releaseHeap, in a process that lives long. The Go
-// runtime would let it become 4 MB, and then collect every two minutes.
+// collectOnRequest leaves garbage to releaseHeap. The Go runtime would let it become 4 MB,
+// and then collect every two minutes, in a process that lives long. Thousands of sockets
+// make several times as much in each step of a handoff, and the collector would take as
+// long as the rest of it.
 func collectOnRequest() {
 	debug.SetGCPercent(-1)
 	debug.SetMemoryLimit(maxMemory)
+}
+
+// collectAsUsual ends that, with what Go begins with.
+func collectAsUsual() {
+	debug.SetGCPercent(100)
+	debug.SetMemoryLimit(math.MaxInt64)
 }
 
 // releaseHeap lets go of what handoffs have left, if it is worth it.

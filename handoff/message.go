@@ -146,16 +146,17 @@ func (m *message) decodeRecord(data []byte, fds []int) (more bool, err error) {
 	if len(data) < 3 || data[0] != lastRecord && data[0] != moreFollow || data[len(data)-1] != 0 {
 		return false, fmt.Errorf("record of %d bytes is not of this protocol", len(data))
 	}
-	parts := strings.Split(string(data[1:len(data)-1]), "\x00")
-	if m.kind != "" && m.kind != parts[0] || parts[0] == "" {
-		return false, fmt.Errorf("record of kind %q within message %q", parts[0], m.kind)
+	kind, rest, follows := strings.Cut(string(data[1:len(data)-1]), "\x00")
+	if m.kind != "" && m.kind != kind || kind == "" {
+		return false, fmt.Errorf("record of kind %q within message %q", kind, m.kind)
 	}
-	fields := make([]field, 0, len(parts)-1)
-	taken := 0
-	for _, p := range parts[1:] {
-		key, value, ok := strings.Cut(p, "=")
+	fields, taken := m.fields, 0
+	for follows {
+		var text string
+		text, rest, follows = strings.Cut(rest, "\x00")
+		key, value, ok := strings.Cut(text, "=")
 		if !ok || key == "" || key == "@" {
-			return false, fmt.Errorf("message %q: field %q", parts[0], p)
+			return false, fmt.Errorf("message %q: field %q", kind, text)
 		}
 		f := field{key, value, -1}
 		if key[0] == '@' && taken < len(fds) {
@@ -167,8 +168,8 @@ func (m *message) decodeRecord(data []byte, fds []int) (more bool, err error) {
 		fields = append(fields, f)
 	}
 	if taken != len(fds) {
-		return false, fmt.Errorf("message %q: %d descriptors for %d fields", parts[0], len(fds), taken)
+		return false, fmt.Errorf("message %q: %d descriptors for %d fields", kind, len(fds), taken)
 	}
-	m.kind, m.fields = parts[0], append(m.fields, fields...)
+	m.kind, m.fields = kind, fields
 	return data[0] == moreFollow, nil
 }

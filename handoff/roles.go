@@ -54,7 +54,7 @@ func runKeeper() error {
 	}
 	k := &keeper{
 		env: os.Environ(), manager: m.get("manager"), dir: m.get("directory"), private: m.get("private") == "true",
-		cgroup: m.get("cgroup"), launcher: c, stageFD: -1,
+		cgroup: m.get("cgroup"), launcher: c, stageFD: -1, thrifty: m.descriptors() > manyDescriptors,
 	}
 	if err := k.take(&m); err != nil {
 		return err
