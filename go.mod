@@ -7,6 +7,9 @@ require (
 	golang.org/x/sys v0.49.0
 )
 
+// Of the integration tests alone.
+require github.com/coreos/go-systemd/v22 v22.7.0
+
 require (
 	github.com/cpuguy83/go-md2man/v2 v2.0.7 // indirect
 	github.com/russross/blackfriday/v2 v2.1.0 // indirect

@@ -18,7 +18,7 @@ import (
 // Config says what to boot. Its zero value boots the host's own systemd.
 type Config struct {
 	Name   string            // letters, digits, ".", "_", "-"; if empty, unique on this host
-	Root   string            // "host" (also if empty), a suite (fetched if it is missing), or an absolute path
+	Root   string            // "host" (also if empty), a suite as EnsureRoots takes it (fetched if it is missing), or an absolute path
 	Bind   []string          // SRC[:DST] of the host, read-only in the rig
 	BindRW []string          // the same, writable
 	Units  map[string]string // unit name to text: WriteUnit is called for each, after the boot

@@ -55,9 +55,12 @@ func roots() string {
 	return filepath.Join(cache, "flipexec", "rootfs")
 }
 
+// RootDir returns where the root file system of a suite is, once EnsureRoots has been called.
+func RootDir(suite string) string { return filepath.Join(roots(), suite) }
+
 // EnsureRoots fetches and unpacks the root file systems of those suites that are not there yet: about 30 MB
 // and ten seconds each, once. It blocks while another process does the same. A suite that is there is
-// never changed; remove its folder to have it fetched again.
+// never changed; remove its folder to have it fetched again. "trixie+nodejs" is trixie with another package.
 func EnsureRoots(suites ...string) error {
 	if len(missing(suites)) == 0 {
 		return nil
