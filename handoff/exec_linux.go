@@ -3,6 +3,7 @@ package handoff
 import (
 	"fmt"
 	"os"
+	"runtime"
 
 	"github.com/flipexec/flipexec/activation"
 	"golang.org/x/sys/unix"
@@ -36,6 +37,7 @@ func Exec(settings []Setting, command []string) error {
 	if err != nil {
 		return err
 	}
+	ownTable()
 	env, err = withConventions(execEnviron(env, set.Sockets), o, set.Sockets, 1)
 	if err == nil {
 		err = placeFrom3(set.Sockets)
@@ -51,6 +53,14 @@ func Exec(settings []Setting, command []string) error {
 func execEnviron(env []string, sockets []activation.Socket) []string {
 	env = without(env, activation.EnvPID, activation.EnvFDs, activation.EnvNames, activation.EnvPIDFDID)
 	return append(append(env, activation.Environ(sockets)...), activation.EnvPID+"=")
+}
+
+// ownTable gives this thread a table of descriptors of its own. The runtime may have some
+// where the sockets have to be, and its other threads end the process when they find a
+// socket there.
+func ownTable() {
+	runtime.LockOSThread()
+	unix.Unshare(unix.CLONE_FILES) // best effort: where it is forbidden, execve(2) mostly comes first
 }
 
 // placeFrom3 lets the sockets, and no other descriptor, through execve(2) under

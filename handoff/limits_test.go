@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/flipexec/flipexec/activation"
 	"golang.org/x/sys/unix"
@@ -238,6 +239,38 @@ func permutations(n int) (all [][]int) {
 
 func TestSocketsFindTheirPlacesFromAnywhere(t *testing.T) {
 	if out, err := as(os.Geteuid(), "placing").Output(); err != nil {
+		t.Errorf("got %v\n%s", err, out)
+	}
+}
+
+// rolePolling puts sockets in the place of the descriptors by which the runtime waits for
+// timers, and goes on to wait for some.
+func rolePolling() error {
+	startPoller()
+	var sockets []activation.Socket
+	for range 20 {
+		fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
+		if err != nil {
+			return err
+		}
+		sockets = append(sockets, activation.Socket{FD: fd})
+	}
+	ownTable()
+	if err := placeFrom3(sockets); err != nil {
+		return err
+	}
+	tick := time.NewTicker(time.Millisecond)
+	for range 20 {
+		<-tick.C
+	}
+	return nil
+}
+
+// TestSocketsInThePlaceOfTheRuntimesDescriptors: its other threads do not see them.
+func TestSocketsInThePlaceOfTheRuntimesDescriptors(t *testing.T) {
+	cmd := as(os.Geteuid(), "polling")
+	cmd.Stderr = nil // for the error
+	if out, err := cmd.Output(); err != nil {
 		t.Errorf("got %v\n%s", err, out)
 	}
 }

@@ -24,6 +24,7 @@ var roles = map[string]func() error{
 	"sender":  roleSender,
 	"placing": rolePlacing,
 	"guard":   roleGuard,
+	"polling": rolePolling,
 }
 
 func play(name string) error {

@@ -69,5 +69,3 @@ func reportGaps(b *testing.B, name, text string) {
 	b.ReportMetric(microseconds(median(took)), name+"-median-us")
 	b.ReportMetric(microseconds(slices.Max(took)), name+"-max-us")
 }
-
-func microseconds(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }

@@ -64,6 +64,8 @@ func when(t testing.TB, events []clockEvent, what string, generation int) time.D
 // milliseconds of a duration, for metrics.
 func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
+func microseconds(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
+
 func median(d []time.Duration) time.Duration {
 	d = slices.Sorted(slices.Values(d))
 	return d[len(d)/2]

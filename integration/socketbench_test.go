@@ -50,8 +50,6 @@ func BenchmarkHandoffOfSockets(b *testing.B) {
 	b.Log("goal: 1000 add less than 20 ms, 10000 less than 200 ms")
 }
 
-func microseconds(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
-
 // bootWithSockets starts a server with so many sockets.
 func bootWithSockets(b *testing.B, n int) *rig.Rig {
 	b.Helper()
