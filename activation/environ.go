@@ -85,7 +85,7 @@ func parseNames(text string, given bool, n int) ([]string, error) {
 		return nil, fmt.Errorf("%s=%q has %d names for %d descriptors", EnvNames, text, len(names), n)
 	}
 	for _, name := range names {
-		if err := checkName(name); err != nil {
+		if err := CheckName(name); err != nil {
 			return nil, fmt.Errorf("%s=%q: %w", EnvNames, text, err)
 		}
 	}

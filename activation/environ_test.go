@@ -161,7 +161,7 @@ func FuzzEnviron(f *testing.F) {
 		o, err := parseOffer(lookupIn(Environ(named(names))...))
 		valid := true
 		for _, name := range names {
-			valid = valid && checkName(name) == nil
+			valid = valid && CheckName(name) == nil
 		}
 		if valid != (err == nil) || err == nil && !slices.Equal(o.names, names) {
 			t.Fatalf("%q came back as %q, %v", names, o.names, err)

@@ -71,7 +71,7 @@ func parsePlace(text string) (s Spec, asked bool, err error) {
 		if name == "" {
 			return s, false, errors.New("empty name before \"=\"")
 		}
-		if err := checkName(name); err != nil {
+		if err := CheckName(name); err != nil {
 			return s, false, err
 		}
 		s.Name, rest = name, after
@@ -80,7 +80,7 @@ func parsePlace(text string) (s Spec, asked bool, err error) {
 	network, address, ok := strings.Cut(rest, ":")
 	if _, known := networks[network]; !known {
 		if name, after, cut := strings.Cut(text, "="); cut && startsWithNetwork(after) {
-			return s, asked, checkName(name)
+			return s, asked, CheckName(name)
 		}
 		return s, asked, fmt.Errorf("unknown network %q; hint: [NAME=]NETWORK:ADDRESS with tcp, tcp4, tcp6, udp, udp4, udp6, unix, unixgram, unixpacket, vsock, vsockgram, netlink, fifo or special", network)
 	}
@@ -126,9 +126,9 @@ func startsWithNetwork(text string) bool {
 	return ok && known
 }
 
-// checkName follows fdname_is_valid (systemd src/basic/fd-util.c): printable
+// CheckName follows fdname_is_valid (systemd src/basic/fd-util.c): printable
 // ASCII without the colon that separates names.
-func checkName(name string) error {
+func CheckName(name string) error {
 	if len(name) > maxName {
 		return fmt.Errorf("name of %d bytes; hint: at most %d", len(name), maxName)
 	}

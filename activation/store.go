@@ -39,6 +39,10 @@ func parseEntry(text string) (e entry, ok bool) {
 	return e, e.String() == text
 }
 
+// IsStoreName reports whether a name is one that [Socket.StoreName] makes, or looks like
+// one to Restore.
+func IsStoreName(name string) bool { return strings.HasPrefix(name, storeMark) }
+
 // StoreName is the FDNAME= of sd_notify(3) under which a manager keeps the socket for
 // [Restore] at the next start. It is "" for what is not to be kept: sockets that
 // Bind has not made, and special files, which can be opened again.
@@ -56,7 +60,7 @@ func (s Socket) StoreName() string { return s.storeName() }
 func Restore(specs []Spec, inherited []Socket) (kept, dropped []Socket) {
 	taken := make([]bool, len(specs))
 	for _, s := range inherited {
-		if !strings.HasPrefix(s.Name, storeMark) {
+		if !IsStoreName(s.Name) {
 			kept = append(kept, s)
 			continue
 		}
