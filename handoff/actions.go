@@ -158,6 +158,10 @@ func (k *keeper) closeSockets() {
 	for _, s := range k.Sockets {
 		s.Close()
 	}
+	for _, d := range k.Own {
+		d.close()
+	}
+	k.Own = nil
 	k.Control.Close()
 }
 

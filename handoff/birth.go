@@ -103,6 +103,7 @@ func (l *launcher) heed(m *message) (more time.Duration, err error) {
 		l.report("generation %d ready pid=%d", l.Generation, l.main.pid)
 	case msgNotify:
 		more = l.pass(m.get("text"))
+		l.noteRequest(m)
 	case msgFailed:
 		err = refusal(*m)
 	}
@@ -168,11 +169,11 @@ func clip(status string) string {
 }
 
 // tellManager sends what may be lost.
-func (l *launcher) tellManager(m notify.Message) {
+func (l *launcher) tellManager(m notify.Message, fds ...int) {
 	if l.manager == nil {
 		return
 	}
-	if err := l.manager.Send(m, time.Now().Add(publishTime)); err != nil {
+	if err := l.manager.Send(m, time.Now().Add(publishTime), fds...); err != nil {
 		say("notify manager: %v", err)
 	}
 }

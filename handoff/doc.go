@@ -80,7 +80,7 @@
 // too early to do so itself.
 //
 // The fields of an estate, of which "spec", "file" and "stored" belong to the socket
-// before them:
+// before them, and "poll" to the descriptor:
 //
 //	generation       number of the running generation
 //	argument         one for each of the command, in order
@@ -90,6 +90,8 @@
 //	spec             what the socket was bound from, or nothing
 //	file             DEVICE:INODE of the socket's path, or 0:0
 //	stored           FDNAME under which the manager keeps it; only if it does
+//	@stored          name in LISTEN_FDNAMES; one for each of the server's own, in order
+//	poll             whether that is dropped when it hangs up
 //	forget           FDNAME of what the manager is to be rid of, and may keep
 //	watchdog         WATCHDOG_USEC, or nothing
 //	credentials      CREDENTIALS_DIRECTORY, or nothing

@@ -18,19 +18,20 @@ var ownPIDs = []string{activation.EnvPID, "WATCHDOG_PID", "SYSTEMD_EXEC_PID"}
 var foreign = []string{
 	activation.EnvPID, activation.EnvFDs, activation.EnvNames, activation.EnvPIDFDID,
 	"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "MAINPID", "MAINPIDFDID",
-	"SYSTEMD_EXEC_PID", "FLIPEXEC_GENERATION", "FLIPEXEC_CONTROL", reportVariable, directoryVariable,
+	"SYSTEMD_EXEC_PID", "FLIPEXEC_GENERATION", "FLIPEXEC_CONTROL", storeVariable, reportVariable, directoryVariable,
 }
 
 // serverEnviron is the environment of a generation's server: that of its
 // launcher, less what is foreign, plus what section 6 of the design promises.
-func serverEnviron(launcher []string, e estate, notifyPath string) []string {
+func serverEnviron(launcher []string, e estate, notifyPath, store string) []string {
 	env := without(launcher, foreign...)
-	env = append(env, activation.Environ(e.Sockets)...)
+	env = append(env, activation.Environ(e.passed())...)
 	env = append(env,
 		activation.EnvPID+"=",
 		"NOTIFY_SOCKET="+notifyPath,
 		"FLIPEXEC_GENERATION="+strconv.Itoa(e.Generation),
-		"FLIPEXEC_CONTROL="+controlAddress(e.Control))
+		"FLIPEXEC_CONTROL="+controlAddress(e.Control),
+		storeVariable+"="+store)
 	if e.Watchdog != "" {
 		env = append(env, "WATCHDOG_USEC="+e.Watchdog, "WATCHDOG_PID=")
 	}

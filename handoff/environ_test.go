@@ -11,7 +11,7 @@ import (
 
 func TestServerEnvironmentIsThatOfTheLauncherAndWhatIsPromised(t *testing.T) {
 	control := activation.Socket{Spec: "unixpacket:/run/web/flipexec.sock"}
-	one := []activation.Socket{{Name: "http"}}
+	one, own := []activation.Socket{{Name: "http"}}, []descriptor{{name: "state"}, {name: "client"}}
 	for _, c := range []struct {
 		name     string
 		launcher []string
@@ -22,36 +22,41 @@ func TestServerEnvironmentIsThatOfTheLauncherAndWhatIsPromised(t *testing.T) {
 			[]string{"PATH=/bin", "X="},
 			estate{Generation: 1, Control: control},
 			[]string{"PATH=/bin", "X=", "LISTEN_FDS=0", "LISTEN_FDNAMES=", "LISTEN_PID=", "NOTIFY_SOCKET=/n", "FLIPEXEC_GENERATION=1",
-				"FLIPEXEC_CONTROL=/run/web/flipexec.sock"}},
+				"FLIPEXEC_CONTROL=/run/web/flipexec.sock", "FLIPEXEC_STORE=/s"}},
 		{"a control process's variables are not the server's",
 			[]string{"MAINPID=7", "MAINPIDFDID=8", "A=1", "NOTIFY_SOCKET=/run/systemd/notify", "LISTEN_PID=9", "LISTEN_FDS=2", "LISTEN_FDNAMES=a:b",
-				"LISTEN_PIDFDID=10", "WATCHDOG_USEC=1", "WATCHDOG_PID=9", "FLIPEXEC_GENERATION=1", "FLIPEXEC_CONTROL=/old", "B=2"},
+				"LISTEN_PIDFDID=10", "WATCHDOG_USEC=1", "WATCHDOG_PID=9", "FLIPEXEC_GENERATION=1", "FLIPEXEC_CONTROL=/old", "FLIPEXEC_STORE=/old", "B=2"},
 			estate{Generation: 2, Control: control, Sockets: one},
 			[]string{"A=1", "B=2", "LISTEN_FDS=1", "LISTEN_FDNAMES=http", "LISTEN_PID=", "NOTIFY_SOCKET=/n", "FLIPEXEC_GENERATION=2",
-				"FLIPEXEC_CONTROL=/run/web/flipexec.sock"}},
+				"FLIPEXEC_CONTROL=/run/web/flipexec.sock", "FLIPEXEC_STORE=/s"}},
+		{"its own descriptors come last",
+			nil,
+			estate{Generation: 2, Control: control, Sockets: one, Own: own},
+			[]string{"LISTEN_FDS=3", "LISTEN_FDNAMES=http:state:client", "LISTEN_PID=", "NOTIFY_SOCKET=/n", "FLIPEXEC_GENERATION=2",
+				"FLIPEXEC_CONTROL=/run/web/flipexec.sock", "FLIPEXEC_STORE=/s"}},
 		{"with a watchdog",
 			[]string{"WATCHDOG_USEC=1", "WATCHDOG_PID=9"},
 			estate{Generation: 3, Control: control, Watchdog: "3000000"},
 			[]string{"LISTEN_FDS=0", "LISTEN_FDNAMES=", "LISTEN_PID=", "NOTIFY_SOCKET=/n", "FLIPEXEC_GENERATION=3",
-				"FLIPEXEC_CONTROL=/run/web/flipexec.sock", "WATCHDOG_USEC=3000000", "WATCHDOG_PID="}},
+				"FLIPEXEC_CONTROL=/run/web/flipexec.sock", "FLIPEXEC_STORE=/s", "WATCHDOG_USEC=3000000", "WATCHDOG_PID="}},
 		{"under a systemd that sets SYSTEMD_EXEC_PID",
 			[]string{"SYSTEMD_EXEC_PID=77"},
 			estate{Generation: 1, Control: control},
 			[]string{"LISTEN_FDS=0", "LISTEN_FDNAMES=", "LISTEN_PID=", "NOTIFY_SOCKET=/n", "FLIPEXEC_GENERATION=1",
-				"FLIPEXEC_CONTROL=/run/web/flipexec.sock", "SYSTEMD_EXEC_PID="}},
+				"FLIPEXEC_CONTROL=/run/web/flipexec.sock", "FLIPEXEC_STORE=/s", "SYSTEMD_EXEC_PID="}},
 		{"credentials of the start",
 			[]string{"A=1"},
 			estate{Generation: 2, Control: control, Credentials: "/run/c"},
 			[]string{"A=1", "LISTEN_FDS=0", "LISTEN_FDNAMES=", "LISTEN_PID=", "NOTIFY_SOCKET=/n", "FLIPEXEC_GENERATION=2",
-				"FLIPEXEC_CONTROL=/run/web/flipexec.sock", "CREDENTIALS_DIRECTORY=/run/c"}},
+				"FLIPEXEC_CONTROL=/run/web/flipexec.sock", "FLIPEXEC_STORE=/s", "CREDENTIALS_DIRECTORY=/run/c"}},
 		{"credentials of the reload come first",
 			[]string{"CREDENTIALS_DIRECTORY=/run/new"},
 			estate{Generation: 2, Control: activation.Socket{Spec: "unixpacket:@flipexec/id/web.service"}, Credentials: "/run/c"},
 			[]string{"CREDENTIALS_DIRECTORY=/run/new", "LISTEN_FDS=0", "LISTEN_FDNAMES=", "LISTEN_PID=", "NOTIFY_SOCKET=/n",
-				"FLIPEXEC_GENERATION=2", "FLIPEXEC_CONTROL=@flipexec/id/web.service"}},
+				"FLIPEXEC_GENERATION=2", "FLIPEXEC_CONTROL=@flipexec/id/web.service", "FLIPEXEC_STORE=/s"}},
 	} {
 		before := slices.Clone(c.launcher)
-		if got := serverEnviron(c.launcher, c.estate, "/n"); !slices.Equal(got, c.want) {
+		if got := serverEnviron(c.launcher, c.estate, "/n", "/s"); !slices.Equal(got, c.want) {
 			t.Errorf("%s:\n got %q\nwant %q", c.name, got, c.want)
 		}
 		if !slices.Equal(c.launcher, before) {
@@ -62,7 +67,7 @@ func TestServerEnvironmentIsThatOfTheLauncherAndWhatIsPromised(t *testing.T) {
 
 func TestOptionsInTheEnvironmentReachTheServerUnchanged(t *testing.T) {
 	launcher := []string{"FLIPEXEC_LISTEN=tcp::80", "FLIPEXEC_PID_FILE=/run/p", "MAINPIDX=1", "NOTIFY_SOCKETS=2"}
-	got := serverEnviron(launcher, estate{Generation: 1}, "/n")
+	got := serverEnviron(launcher, estate{Generation: 1}, "/n", "/s")
 	if !slices.Equal(got[:len(launcher)], launcher) {
 		t.Errorf("got %q, want %q first", got, launcher)
 	}

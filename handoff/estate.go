@@ -24,6 +24,7 @@ type estate struct {
 	Server      process             // the generation's own server, if it runs
 	Older       []*predecessor      // that may still drain, oldest first
 	Forget      []string            // names that the manager's store is to be rid of
+	Own         []descriptor        // the server's own, in LISTEN_FDS behind Sockets
 
 	// From a launcher to its keeper only:
 	Bound   []activation.Socket // those of Sockets that are new, unlinked on failure
@@ -57,6 +58,10 @@ func (e estate) appendTo(m *message) {
 	for _, s := range e.Dropped {
 		m.addFD("dropped", s.Name, s.FD)
 		addFile(m, s)
+	}
+	for _, d := range e.Own {
+		m.addFD("stored", d.name, d.fd)
+		m.add("poll", strconv.FormatBool(d.poll))
 	}
 	for _, name := range e.Forget {
 		m.add("forget", name)
@@ -122,6 +127,10 @@ func estateFrom(m *message) (e estate, err error) {
 			err = describeOlder(e.Older, f)
 		case "spec", "file", "stored":
 			err = describe(last, f)
+		case "@stored":
+			e.Own = append(e.Own, descriptor{f.take(), f.value, true})
+		case "poll":
+			err = e.setPoll(f.value)
 		case "forget":
 			e.Forget = append(e.Forget, f.value)
 		case "watchdog":
@@ -170,6 +179,14 @@ func (e *estate) setValue(value string) error {
 	return nil
 }
 
+func (e *estate) setPoll(value string) (err error) {
+	if len(e.Own) == 0 {
+		return errors.New("no descriptor before it")
+	}
+	e.Own[len(e.Own)-1].poll, err = strconv.ParseBool(value)
+	return err
+}
+
 // describe fills in the socket that the field belongs to.
 func describe(s *activation.Socket, f *field) error {
 	if s == nil {
@@ -199,6 +216,9 @@ func (e estate) close() {
 	}
 	if e.Control.FD > 0 { // 0 is ours, and no socket of an estate
 		e.Control.Close()
+	}
+	for _, d := range e.Own {
+		d.close()
 	}
 	e.Server.close()
 	for _, p := range e.Older {

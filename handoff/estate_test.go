@@ -57,6 +57,7 @@ func full(t *testing.T) estate {
 	}
 	e.Bound = []activation.Socket{e.Sockets[1]}
 	e.Dropped = []activation.Socket{{FD: newSocket(t), Name: "old", Spec: "old=unix:/run/old", Dev: 7, Ino: 8}}
+	e.Own = []descriptor{{newSocket(t), "state", false}, {newSocket(t), "", true}}
 	e.Forget = []string{"flipexec=8,0,0=b", "flipexec=9,1,2=c"}
 	e.Watchdog, e.Credentials = "3000000", "/run/credentials/web.service"
 	fd, err := unix.PidfdOpen(os.Getpid(), 0)
@@ -71,6 +72,9 @@ func full(t *testing.T) estate {
 func closeEstate(e estate) {
 	for _, s := range slices.Concat(e.Sockets, e.Dropped, []activation.Socket{e.Control}) {
 		s.Close()
+	}
+	for _, d := range e.Own {
+		d.close()
 	}
 	e.Server.close()
 	for _, p := range e.Older {
@@ -104,6 +108,10 @@ func identify(t *testing.T, e estate) estate {
 		return sockets
 	}
 	e.Sockets, e.Bound, e.Dropped = inodes(e.Sockets), inodes(e.Bound), inodes(e.Dropped)
+	e.Own = slices.Clone(e.Own)
+	for i, d := range e.Own {
+		e.Own[i].fd = int(inode(t, d.fd))
+	}
 	e.Control.FD = int(inode(t, e.Control.FD))
 	if e.Server.pid != 0 {
 		e.Server.fd = 0 // a pidfd has an inode of its own only on later kernels
@@ -167,6 +175,8 @@ func TestBadEstateIsRefusedAndNothingStaysOpen(t *testing.T) {
 		"value without option":   {func(m *message) { m.add("value", "x") }, "no option before it"},
 		"file no numbers":        {func(m *message) { m.add("file", "x") }, `file="x"`},
 		"stored by nobody":       {func(m *message) { m.fields = append([]field{{"stored", "x", -1}}, m.fields...) }, "no socket before it"},
+		"poll of nobody":         {func(m *message) { m.add("poll", "true") }, "no descriptor before it"},
+		"poll neither":           {func(m *message) { m.addFD("stored", "x", 0); m.add("poll", "maybe") }, `poll="maybe"`},
 		"file half":              {func(m *message) { m.add("file", "1:") }, `file="1:"`},
 		"file negative":          {func(m *message) { m.add("file", "-1:2") }, `file="-1:2"`},
 		"bound without socket":   {func(m *message) { m.fields = append([]field{{"bound", "", -1}}, m.fields...) }, "no socket before it"},
@@ -289,6 +299,8 @@ func FuzzEstateFrom(f *testing.F) {
 	f.Add([]byte(least))
 	f.Add([]byte(least + "option=listen\x00value=tcp::80\x00@socket=a\x00spec=\x00file=0:0\x00@server=42\x00colour=blue\x00@thing=x\x00bound=b\x00dropped=c\x00"))
 	f.Add([]byte(least + "stored=a\x00@socket=a\x00spec=b\x00file=1:2\x00stored=c\x00stored=\x00forget=d\x00forget=\x00"))
+	f.Add([]byte(least + "@stored=a\x00poll=0\x00@stored=\x00poll=true\x00poll=false\x00"))
+	f.Add([]byte("poll=true\x00"))
 	f.Add([]byte(least + control))
 	f.Add([]byte(least + "@server=42\x00@server=43\x00"))
 	f.Add([]byte(least + "@server=0\x00"))
@@ -360,6 +372,9 @@ func descriptors(e estate) []int {
 	}
 	for _, s := range e.Sockets {
 		fds = append(fds, s.FD)
+	}
+	for _, d := range e.Own {
+		fds = append(fds, d.fd)
 	}
 	if e.Server.pid != 0 {
 		fds = append(fds, e.Server.fd)

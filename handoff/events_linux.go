@@ -15,9 +15,10 @@ import (
 // A source is a descriptor to wait for and what to do once it is readable or
 // hung up.
 type source struct {
-	fd    int
-	ready func()
-	open  bool // strangers can make it ready, as often as they like
+	fd     int
+	ready  func()
+	open   bool // strangers can make it ready, as often as they like
+	hangup bool // it is not to be read
 }
 
 // sources are listed in the order in which they are served. What a server says
@@ -55,7 +56,12 @@ func (k *keeper) sources() []source {
 	if k.successor != nil {
 		add(k.successor.fd, k.readSuccessor)
 	}
-	addOpen := func(fd int, ready func()) { s = append(s, source{fd, ready, true}) }
+	for _, d := range k.Own {
+		if d.poll {
+			s = append(s, source{fd: d.fd, ready: func() { k.dropHungUp(d.fd) }, hangup: true})
+		}
+	}
+	addOpen := func(fd int, ready func()) { s = append(s, source{fd: fd, ready: ready, open: true}) }
 	for _, c := range k.peers {
 		addOpen(c.fd, func() { k.readPeer(c) })
 	}
@@ -68,6 +74,9 @@ func (k *keeper) sources() []source {
 	if k.notifyPath != nil && k.heard {
 		addOpen(k.notifyPath.socket.FD(), k.receiveNotifications)
 	}
+	if k.notifyPath != nil {
+		addOpen(k.notifyPath.store.FD(), k.receiveOwn)
+	}
 	return s
 }
 
@@ -76,7 +85,10 @@ func (k *keeper) sources() []source {
 func poll(sources []source, deadlines []time.Time) (ready []source, err error) {
 	fds := make([]unix.PollFd, len(sources))
 	for i, s := range sources {
-		fds[i] = unix.PollFd{Fd: int32(s.fd), Events: unix.POLLIN}
+		fds[i] = unix.PollFd{Fd: int32(s.fd)}
+		if !s.hangup {
+			fds[i].Events = unix.POLLIN
+		}
 	}
 	if _, err := unix.Poll(fds, timeout(deadlines)); err != nil && err != unix.EINTR {
 		return nil, os.NewSyscallError("poll", err)

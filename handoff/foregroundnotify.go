@@ -110,7 +110,7 @@ func (f *foreground) passOn(m notify.Message, byLauncher, starting bool) {
 				rest = append(rest, field)
 			}
 		case "FDSTOREREMOVE", "FDNAME":
-			if byLauncher { // of a unit whose ExecStart= was another one; nobody else's descriptors are stored
+			if byLauncher && m.Is("FDSTOREREMOVE", "1") { // of a unit whose ExecStart= was another one
 				rest = append(rest, field)
 			}
 		case "STATUS", "ERRNO", "BUSERROR", "VARLINKERROR", "EXIT_STATUS", "STOPPING", "WATCHDOG", "WATCHDOG_USEC", "EXTEND_TIMEOUT_USEC":

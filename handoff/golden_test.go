@@ -120,6 +120,7 @@ func goldenEstate(fd int) estate {
 			{FD: fd, Name: "web.socket"},
 		},
 		Control:     activation.Socket{FD: fd, Name: "unknown", Spec: "unixpacket:/run/web/flipexec.sock", Dev: 26, Ino: 1233},
+		Own:         []descriptor{{fd, "state", false}, {fd, "client", true}},
 		Forget:      []string{"flipexec=5677,0,0=old"},
 		Watchdog:    "3000000",
 		Credentials: "/run/credentials/web.service",
@@ -229,6 +230,10 @@ func checkTakenOver(t *testing.T, l *launcher) {
 	}
 	if len(l.inherited) != len(sockets) {
 		t.Errorf("got %d sockets, want %d", len(l.inherited), len(sockets))
+	}
+	for i, d := range got.Own {
+		d.close()
+		got.Own[i].fd = 0
 	}
 	checkOlder(t, l)
 	got.Older, want.Older = nil, nil

@@ -115,10 +115,10 @@ func (k *keeper) start() error {
 		return err
 	}
 	files := []int{0, 1, 2}
-	for _, s := range k.Sockets {
+	for _, s := range k.passed() {
 		files = append(files, s.FD)
 	}
-	env, err := withConventions(serverEnviron(k.env, k.estate, k.notifyPath.link), k.options, k.Sockets, k.Generation)
+	env, err := withConventions(serverEnviron(k.env, k.estate, k.notifyPath.link, k.notifyPath.store.Path()), k.options, k.Sockets, k.Generation)
 	if err != nil {
 		return err
 	}

@@ -35,11 +35,14 @@ func (k *keeper) receiveLast() {
 
 // hear takes up to so many messages.
 func (k *keeper) hear(most int) {
-	if k.notifyPath == nil { // it could not be made
-		return
+	if k.notifyPath != nil { // it could be made
+		k.receive(k.notifyPath.socket, most, k.note)
 	}
+}
+
+func (k *keeper) receive(socket *notify.Socket, most int, note func(notify.Datagram)) {
 	for range most {
-		d, err := k.notifyPath.socket.Receive()
+		d, err := socket.Receive()
 		if errors.Is(err, notify.ErrEmpty) {
 			return
 		}
@@ -52,7 +55,7 @@ func (k *keeper) hear(most int) {
 		if err != nil {
 			return
 		}
-		k.note(d)
+		note(d)
 	}
 }
 
@@ -70,16 +73,15 @@ func (k *keeper) note(d notify.Datagram) {
 		k.handle(isAnnounced)
 		return
 	}
-	if !k.members().has(d.PID) {
-		k.complain(fmt.Sprintf("uid %d", d.UID), "notify socket: message of pid %d, uid %d, which is not of this generation", d.PID, d.UID)
-		d.Discard()
+	if !k.knows(d) {
 		return
 	}
 	defer closeAll(d.FDs) // answers a BARRIER=1; until then its sender is there to be looked at
 	if k.state == starting {
 		k.prepare(d)
 	}
-	k.forward(d.Message)
+	k.storeOwn(d)
+	k.forward(d)
 	switch {
 	case d.Message.Is("STOPPING", "1"):
 		k.failure = errors.New("server said STOPPING=1")
@@ -87,9 +89,17 @@ func (k *keeper) note(d notify.Datagram) {
 	case d.Message.Is("READY", "1"): // wherever it stands: some say RELOADING=1 before
 		k.handle(isReady)
 	}
-	if d.Message.Is("FDSTORE", "1") && k.state != current {
-		k.say("notify socket: FDSTORE=1 before the server is current, descriptors are not stored")
+}
+
+// knows reports whether a message comes from a process of the generation, and discards it
+// if it does not.
+func (k *keeper) knows(d notify.Datagram) bool {
+	if k.members().has(d.PID) {
+		return true
 	}
+	k.complain(fmt.Sprintf("uid %d", d.UID), "notify socket: message of pid %d, uid %d, which is not of this generation", d.PID, d.UID)
+	d.Discard()
+	return false
 }
 
 // prepare takes what concerns the start: a longer deadline, another main process.
@@ -135,13 +145,18 @@ func (k *keeper) follow(pid int) {
 	k.main = p
 }
 
-// forward passes a message on to the launcher.
-func (k *keeper) forward(m notify.Message) {
-	text, err := m.Encode()
+// forward passes a message on to the launcher, with descriptors for the manager's store.
+func (k *keeper) forward(d notify.Datagram) {
+	text, err := d.Message.Encode()
 	if err != nil || k.launcher == nil {
 		return
 	}
 	note := message{kind: msgNotify}
 	note.add("text", string(text))
+	if d.Message.Is("FDSTORE", "1") {
+		for _, fd := range d.FDs {
+			note.addFD("descriptor", "", fd)
+		}
+	}
 	k.launcher.send(note) // best effort: a dead launcher is noticed by its hang-up
 }

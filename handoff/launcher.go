@@ -37,6 +37,7 @@ type launcher struct {
 	changed     activation.Changes // what these have to take yet
 	toStore     []string           // for each of Sockets its name in the manager's store, "" for none
 	added       []string           // those that the store has had from us
+	requests    []storeRequest     // of the new server, to that store
 
 	estate  // what the new generation gets
 	dir     string
@@ -152,11 +153,6 @@ func (l *launcher) askForAccess() error {
 
 func (l *launcher) takeInherited() (err error) {
 	l.inherited, err = takeSockets(l.options.Import)
-	return err
-}
-
-func (l *launcher) takeStored() (err error) {
-	l.inherited, l.freed, err = reclaimStored(l.options, l.inherited, l.env)
 	return err
 }
 

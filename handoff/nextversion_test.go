@@ -95,6 +95,9 @@ func startCurrent(t *testing.T) (k *keeper, env []string) {
 	for i := range k.Sockets {
 		k.Sockets[i].FD = duplicate(t, k.Sockets[i].FD)
 	}
+	for i := range k.Own {
+		k.Own[i].fd = duplicate(t, newEvent(t)) // which does not hang up
+	}
 	for _, p := range k.Older {
 		p.server.fd = duplicate(t, p.server.fd)
 		if p.keeper != nil {

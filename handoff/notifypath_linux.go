@@ -17,6 +17,7 @@ import (
 // that connects once at its start stays with the keeper.
 type notifyPath struct {
 	socket  *notify.Socket
+	store   *notify.Socket // beside it, for descriptors of the server's own: own.go
 	link    string
 	private bool // the directory is ours alone, and goes with us
 }
@@ -29,7 +30,10 @@ func newNotifyPath(dir string, generation int, private bool) (*notifyPath, error
 	if n.socket, err = notify.Listen(n.file()); err != nil {
 		return nil, err
 	}
-	if err := n.leadToKeeper(); err != nil {
+	if n.store, err = notify.Listen(storePath(dir, generation)); err == nil {
+		err = n.leadToKeeper()
+	}
+	if err != nil {
 		n.remove()
 		return nil, err
 	}
@@ -43,10 +47,15 @@ func clearNotifyPath(dir string, generation int) {
 	removeKind(link, unix.S_IFLNK)
 	removeKind(link+".new", unix.S_IFLNK)
 	removeKind(link+".sock", unix.S_IFSOCK)
+	removeKind(storePath(dir, generation), unix.S_IFSOCK)
 }
 
 func notifyLink(dir string, generation int) string {
 	return filepath.Join(dir, fmt.Sprintf("flipexec-notify-%d", generation))
+}
+
+func storePath(dir string, generation int) string {
+	return filepath.Join(dir, fmt.Sprintf("flipexec-store-%d", generation))
 }
 
 func (n *notifyPath) file() string { return n.link + ".sock" }
@@ -68,6 +77,10 @@ func (n *notifyPath) remove() {
 	removeKind(n.link, unix.S_IFLNK)
 	removeKind(n.file(), unix.S_IFSOCK)
 	n.socket.Close()
+	if n.store != nil {
+		removeKind(n.store.Path(), unix.S_IFSOCK)
+		n.store.Close()
+	}
 	if n.private {
 		unix.Rmdir(filepath.Dir(n.link)) // best effort: empty unless somebody put something there
 	}

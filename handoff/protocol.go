@@ -62,7 +62,7 @@ const (
 const (
 	msgStart     = "start"     // launcher: the fields of an estate, and those of runKeeper
 	msgStarted   = "started"   // keeper: @server
-	msgNotify    = "notify"    // keeper: text, what the server said
+	msgNotify    = "notify"    // keeper: text, what the server said; @descriptor with FDSTORE=1
 	msgProbation = "probation" // keeper: time, for which it will be silent
 	msgReady     = "ready"     // keeper: @server
 	msgFailed    = "failed"    // keeper: reason, code; it ends the generation and leaves

@@ -32,6 +32,7 @@ func (l *launcher) publish() (err error) {
 	reached("PID file written")
 	if l.predecessor == nil { // afterwards the manager listens to the server, and not to us
 		l.updateStore()
+		l.passRequests()
 	}
 	if err := l.announce(); err != nil {
 		return err
@@ -119,6 +120,9 @@ func (l *launcher) awaitDone() error {
 		if err != nil {
 			return l.goOnWithout(err)
 		}
+		if m.kind == msgNotify {
+			l.noteRequest(&m)
+		}
 		m.close()
 		switch m.kind {
 		case msgNotify:
@@ -128,6 +132,7 @@ func (l *launcher) awaitDone() error {
 			return refusal(m)
 		case msgDone:
 			reached("done heard")
+			l.passRequests()
 			l.report("generation %d current pid=%d", l.Generation, l.main.pid)
 			l.pidFile = nil
 			return nil
@@ -139,7 +144,9 @@ func (l *launcher) awaitDone() error {
 func (l *launcher) published() message {
 	m := message{kind: msgPublished}
 	for _, s := range l.Sockets {
-		m.add("stored", s.Stored)
+		if s.Spec != "" { // of the others the server may have let some go
+			m.add("stored", s.Stored)
+		}
 	}
 	for _, name := range l.Forget {
 		m.add("forget", name)
@@ -222,5 +229,6 @@ func (l *launcher) commitAlone() {
 			p.readAnswer()
 		}
 	}
+	l.passRequests()
 	activation.RemoveSpares(l.Sockets) // left to the keeper that there is not
 }

@@ -47,6 +47,15 @@ func storable(names []string, room int) (n int, complaint string) {
 	return n, complaint
 }
 
+// takeStored is what comes of an earlier run of the unit: its sockets, and connections of
+// its server.
+func (l *launcher) takeStored() (err error) {
+	if l.inherited, l.freed, err = reclaimStored(l.options, l.inherited, l.env); err == nil {
+		l.inherited, l.Own = ownConnections(l.inherited)
+	}
+	return err
+}
+
 // reclaimStored takes the sockets back that the manager has kept since an earlier run of the
 // unit. It has the manager forget what is not declared any more, and everything if it is
 // to keep nothing. What is forgotten may be in the way for a moment yet: gatherFreed.
@@ -236,7 +245,9 @@ func (k *keeper) noteStored(m message) {
 			k.Forget = append(k.Forget, f.value)
 		}
 	}
-	for i := range min(len(stored), len(k.Sockets)) {
-		k.Sockets[i].Stored = stored[i]
+	for i := range k.Sockets {
+		if s := &k.Sockets[i]; s.Spec != "" && len(stored) > 0 {
+			s.Stored, stored = stored[0], stored[1:]
+		}
 	}
 }

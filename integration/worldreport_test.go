@@ -125,7 +125,8 @@ var ofFlipexec = append(slices.Clone(ofTheRun),
 		return plain[key] == "/run/systemd/notify" && strings.HasPrefix(ours[key], "/run/web/")
 	}, "section 6: NOTIFY_SOCKET is the private path"},
 	worldDifference{"env.FLIPEXEC_GENERATION", onlyOurs, "section 6"},
-	worldDifference{"env.FLIPEXEC_CONTROL", onlyOurs, "section 6"})
+	worldDifference{"env.FLIPEXEC_CONTROL", onlyOurs, "section 6"},
+	worldDifference{"env.FLIPEXEC_STORE", onlyOurs, "section 6"})
 
 func inBoth(plain, ours seenWorld, key string) bool { return plain[key] != "" && ours[key] != "" }
 

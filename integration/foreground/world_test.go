@@ -138,7 +138,7 @@ func difference(a, b []string) (lines []string) {
 
 // promised tells what a server finds beside.
 func promised(line string) bool {
-	for _, variable := range []string{"LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PID", "NOTIFY_SOCKET", "FLIPEXEC_GENERATION", "FLIPEXEC_CONTROL"} {
+	for _, variable := range []string{"LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PID", "NOTIFY_SOCKET", "FLIPEXEC_GENERATION", "FLIPEXEC_CONTROL", "FLIPEXEC_STORE"} {
 		if strings.HasPrefix(line, "only behind flipexec: "+variable+"=") {
 			return true
 		}
