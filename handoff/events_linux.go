@@ -90,15 +90,29 @@ func poll(sources []source, deadlines []time.Time) (ready []source, err error) {
 			fds[i].Events = unix.POLLIN
 		}
 	}
-	if _, err := unix.Poll(fds, timeout(deadlines)); err != nil && err != unix.EINTR {
+	_, err = unix.Poll(fds, timeout(deadlines))
+	if err == unix.EINVAL { // somebody has lowered our limit since, prlimit(2): the last ones wait
+		fds = fds[:min(len(fds), maxPolled())]
+		_, err = unix.Poll(fds, timeout(deadlines))
+	}
+	if err != nil && err != unix.EINTR {
 		return nil, os.NewSyscallError("poll", err)
 	}
-	for i, s := range sources {
-		if fds[i].Revents != 0 {
-			ready = append(ready, s)
+	for i, fd := range fds {
+		if fd.Revents != 0 {
+			ready = append(ready, sources[i])
 		}
 	}
 	return ready, nil
+}
+
+// maxPolled is how many descriptors poll(2) takes.
+func maxPolled() int {
+	var limit unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_NOFILE, &limit) != nil {
+		return 0
+	}
+	return int(min(limit.Cur, math.MaxInt32))
 }
 
 // await blocks for one event and handles it. One at a time, because handling one
