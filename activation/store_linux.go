@@ -28,8 +28,9 @@ func (s Socket) restore(specs []Spec, taken []bool) (Socket, bool) {
 		return s, false
 	}
 	s.Stored, s.Name, s.Dev, s.Ino = s.Name, e.name, e.dev, e.ino
+	bound, _ := unix.Getsockname(s.FD) // nil for a FIFO
 	for i, spec := range specs {
-		if taken[i] || !spec.restores(s, e) {
+		if taken[i] || !spec.couldBe(bound) || !spec.restores(s, e, bound) {
 			continue
 		}
 		s.Spec, s.Name = spec.String(), cmp.Or(spec.Name, Unnamed)
@@ -39,9 +40,17 @@ func (s Socket) restore(specs []Spec, taken []bool) (Socket, bool) {
 	return s, false
 }
 
+// couldBe tells most specs apart without asking the kernel about each.
+func (s Spec) couldBe(bound unix.Sockaddr) bool {
+	if b, ok := bound.(*unix.SockaddrUnix); ok {
+		return s.Address == b.Name
+	}
+	return s.port == boundPort(bound) || s.anyPort()
+}
+
 // restores reports whether a socket of an earlier run is what s declares. If the kernel
 // chose the port, the name tells.
-func (s Spec) restores(sock Socket, e entry) bool {
+func (s Spec) restores(sock Socket, e entry, bound unix.Sockaddr) bool {
 	if !s.sameKind(sock.FD) {
 		return false
 	}
@@ -50,17 +59,13 @@ func (s Spec) restores(sock Socket, e entry) bool {
 		if e.String() != sock.Stored {
 			return false
 		}
-		s.port = boundPort(sock.FD)
+		s.port = boundPort(bound)
 	}
 	same, err := s.sameAddress(sock.FD)
 	return err == nil && same
 }
 
-func boundPort(fd int) uint32 {
-	bound, err := unix.Getsockname(fd)
-	if err != nil {
-		return 0
-	}
+func boundPort(bound unix.Sockaddr) uint32 {
 	switch b := bound.(type) {
 	case *unix.SockaddrInet4:
 		return uint32(b.Port)
