@@ -233,7 +233,13 @@ func inherit(own, running []Setting) []Setting {
 	return merged
 }
 
+// setListen adds a spec. An empty one takes back those before it, as an empty assignment in a
+// unit does: without, a reload could leave no socket out that is the last.
 func (o *Options) setListen(text string) error {
+	if text == "" {
+		o.Listen = nil
+		return nil
+	}
 	spec, err := activation.ParseSpec(text)
 	if err != nil {
 		return err

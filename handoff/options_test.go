@@ -55,7 +55,7 @@ func TestCommandLineComesBeforeEnvironmentBeforeDefault(t *testing.T) {
 				StopSignal: unix.SIGQUIT, MaxDraining: 3,
 				Export: []activation.Convention{"nginx", "server-starter"}, Import: []activation.Convention{"unicorn"}}
 		}},
-		{"command line", []handoff.Setting{{"ready-timeout", "500ms"}, {"listen", "unix:/run/a b,c"}, {"drain-timeout", "2m"}, {"listen", "tcp::1"},
+		{"command line", []handoff.Setting{{"ready-timeout", "500ms"}, {"listen", "udp::9"}, {"listen", ""}, {"listen", "unix:/run/a b,c"}, {"drain-timeout", "2m"}, {"listen", "tcp::1"},
 			{"pid-file", "/run/q"}, {"ignore-sigpipe", "off"}, {"stop-signal", "sigusr1"}, {"export", "php-fpm,nghttpx"}, {"export", "nginx"}, {"import", ""}}, []string{"FLIPEXEC_IMPORT=nginx"}, func(o *handoff.Options) {
 			*o = handoff.Options{Listen: specs(t, "unix:/run/a b,c", "tcp::1"), PIDFile: "/run/q", ReadyTimeout: 500 * time.Millisecond,
 				StopSignal: unix.SIGUSR1, DrainTimeout: 2 * time.Minute,
@@ -83,7 +83,6 @@ func TestCommandLineComesBeforeEnvironmentBeforeDefault(t *testing.T) {
 func TestBadValueIsRefusedByOptionOrVariable(t *testing.T) {
 	for _, c := range []struct{ name, value, want string }{
 		{"listen", "sctp::1", "unknown network"},
-		{"listen", "", "unknown network"},
 		{"listen", "tcp::65536", `port "65536"`},
 		{"export", "ngnix", `"ngnix" is not offered; hint: nghttpx, nginx, php-fpm, server-starter`},
 		{"export", "unicorn", `"unicorn" is not offered`},

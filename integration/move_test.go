@@ -25,7 +25,7 @@ func TestI1MovedSocketIsNeverRefused(t *testing.T) {
 	text := unitText(goServer)
 	install(t, r, socketsOf(text, "--listen http=tcp:127.0.0.1:80", ""))
 	must(t, r, "start", "web")
-	traffic := startTraffic(r)
+	traffic := startTraffic(t, r)
 	for _, address := range []string{"0.0.0.0:80", "127.0.0.1:80", ":80", "0.0.0.0:80", ":80", "127.0.0.1:80"} {
 		traffic.mark("to " + address)
 		moveTo(t, r, text, "--listen http=tcp:"+address)
@@ -51,7 +51,7 @@ func TestFailedMoveLeavesTheOldSocket(t *testing.T) {
 			must(t, r, "start", "web")
 			pid := checkAgreement(t, r)
 			before := world(t, r)
-			traffic := startTraffic(r)
+			traffic := startTraffic(t, r)
 			for range 3 {
 				if out, err := r.Systemctl("reload", "web"); err == nil {
 					t.Errorf("sh passes for a server: %s", out)
@@ -76,7 +76,7 @@ func TestMoveWithoutPrivilege(t *testing.T) {
 	text := unitText(goServer, "User=rig", "AmbientCapabilities=CAP_NET_BIND_SERVICE")
 	install(t, r, socketsOf(text, "--listen http=tcp:127.0.0.1:80", ""))
 	must(t, r, "start", "web")
-	traffic := startTraffic(r)
+	traffic := startTraffic(t, r)
 	moveTo(t, r, text, "--listen http=tcp::80")
 	install(t, r, socketsOf(text, "", "--listen http=tcp:127.0.0.1:80"))
 	if out, err := r.Systemctl("reload", "web"); err == nil {
@@ -111,6 +111,46 @@ func TestDroppedSocketRefusesAtOnce(t *testing.T) {
 	}
 }
 
+// TestFromListenToSocketUnit: over the restart, for which systemd waits until it starts a
+// .socket unit, connections wait in the store.
+func TestFromListenToSocketUnit(t *testing.T) {
+	t.Parallel()
+	const both = listenHTTP + "?reuseport=yes"
+	r := boot(t, "host")
+	text := unitText(goServer, "FileDescriptorStoreMax=4")
+	install(t, r, text)
+	must(t, r, "start", "web")
+	traffic := startTraffic(t, r)
+	if err := r.WriteUnit("web.socket", "[Socket]\nListenStream=80\nReusePort=yes\nFileDescriptorName=unit\n"); err != nil {
+		t.Fatal(err)
+	}
+	with := "[Unit]\nRequires=web.socket\n" + socketsOf(text, both+" --fdstore", both+" --fdstore")
+	install(t, r, with)
+	must(t, r, "reload", "web")
+	must(t, r, "restart", "web")
+	checkSockets(t, r, "http:unit", "2")
+	install(t, r, "[Unit]\nRequires=web.socket\n"+socketsOf(text, "", "--listen="))
+	must(t, r, "reload", "web")
+	awaitOneGeneration(t, r)
+	checkSockets(t, r, "unit", "1")
+	must(t, r, "restart", "web")
+	checkSockets(t, r, "unit", "1")
+	traffic.stop(t)
+}
+
+// checkSockets wants the server to have the sockets of these names, and so many to be at
+// the port.
+func checkSockets(t *testing.T, r *rig.Rig, names, want string) {
+	t.Helper()
+	checkAgreement(t, r)
+	if got, _ := get(t, r, "/env?name=LISTEN_FDNAMES"); got != names {
+		t.Errorf("LISTEN_FDNAMES: got %q, want %s", got, names)
+	}
+	if got := inRig(t, r, "ss -Hltn 'sport = :80' | wc -l"); got != want {
+		t.Errorf("%s sockets at port 80, want %s", got, want)
+	}
+}
+
 // TestFromSocketUnitToListen: without a restart. The socket stays systemd's own as long
 // as the generations pass it on.
 func TestFromSocketUnitToListen(t *testing.T) {
@@ -122,7 +162,7 @@ func TestFromSocketUnitToListen(t *testing.T) {
 	text := unitText(goServer)
 	install(t, r, strings.Replace(text, listenHTTP+" ", "", 1))
 	must(t, r, "start", "web.socket", "web.service")
-	traffic := startTraffic(r)
+	traffic := startTraffic(t, r)
 	install(t, r, socketsOf(text, listenHTTP, listenHTTP))
 	must(t, r, "reload", "web")
 	must(t, r, "stop", "web.socket")
