@@ -37,7 +37,7 @@ func (s Spec) compare(sock Socket) (changes Changes, fixed *option, err error) {
 		case err != nil:
 			return nil, nil, fmt.Errorf("option %s: %w", o.name, err)
 		case from == to && !(o.name == "priority" && changes.have("tos")): // which would change it
-		case o.fixed == stays, o.fixed == reopened, o.fixed == staysOn && from.n != 0:
+		case o.fixed == stays, o.fixed == shared, o.fixed == reopened, o.fixed == staysOn && from.n != 0:
 			return nil, o, nil
 		default:
 			changes = append(changes, Change{socket: sock, option: o, from: from, to: to})

@@ -29,7 +29,7 @@ func SettingOf(name string) string { return optionNamed(name).setting }
 // ManualRow is the row of the manual's table for an option.
 func ManualRow(name string) string {
 	o := optionNamed(name)
-	reload := map[fixity]string{takes: "changes", staysOn: "can be switched on; off needs a restart", stays: "needs a restart",
+	reload := map[fixity]string{takes: "changes", staysOn: "can be switched on; off needs a restart", stays: "needs a restart", shared: "needs a restart",
 		reopened: "the file is opened again", forgotten: "for new directories"}[o.fixed]
 	setting := "–"
 	if o.setting != "" {

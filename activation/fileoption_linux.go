@@ -34,7 +34,8 @@ func (s Socket) openAt(name string) (fd int, err error) {
 	}
 	var st unix.Stat_t
 	err = unix.Fstat(fd, &st)
-	if err == nil && (s.Ino != 0 && !s.isFile(st) || s.Ino == 0 && st.Mode&unix.S_IFMT != unix.S_IFSOCK) {
+	kind := st.Mode & unix.S_IFMT
+	if err == nil && (kind != unix.S_IFSOCK && (kind != unix.S_IFIFO || s.Ino == 0) || s.Ino != 0 && !s.isFile(st)) {
 		err = errNotOurs
 	}
 	if err != nil {

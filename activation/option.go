@@ -65,6 +65,7 @@ const (
 	takes   fixity = iota
 	staysOn        // can be switched on, and not off again
 	stays
+	shared    // could be changed, and would change for the running server as well
 	reopened  // a file is opened again instead
 	forgotten // was for the moment of creation
 )

@@ -19,7 +19,7 @@ var options = []option{
 	{name: "v6only", setting: "BindIPv6Only", values: "yes, no", on: " tcp udp ",
 		parse: parseBool, when: atCreation, fixed: stays, v4: sockopt{unix.IPPROTO_IPV6, unix.IPV6_V6ONLY}},
 	{name: "nonblocking", values: "yes, no", on: onIP + onUnix + " vsock vsockgram netlink ",
-		parse: parseBool, when: atCreation, fixed: stays, get: getNonBlocking},
+		parse: parseBool, when: atCreation, fixed: shared, set: setNonBlocking, get: getNonBlocking},
 	{name: "writable", setting: "Writable", values: "yes, no", on: " special ",
 		parse: parseBool, when: atCreation, fixed: reopened, get: getWritable},
 	{name: "directorymode", setting: "DirectoryMode", values: "octal", on: onUnix + " fifo ",

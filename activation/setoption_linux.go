@@ -152,6 +152,8 @@ func getPipeSize(s Socket) (v value, err error) {
 	return v, err
 }
 
+func setNonBlocking(s Socket, v value) error { return unix.SetNonblock(s.FD, v.n != 0) }
+
 func getNonBlocking(s Socket) (v value, err error) {
 	flags, err := unix.FcntlInt(uintptr(s.FD), unix.F_GETFL, 0)
 	if flags&unix.O_NONBLOCK != 0 {

@@ -126,23 +126,35 @@ func removeSpares(sockets []Socket) {
 		directories[dir][base] = true
 	}
 	for dir, bases := range directories {
-		for _, name := range list(dir) {
+		look(dir, func(name string) {
 			if base, ino, ok := parseSpare(name); ok && bases[base] {
 				unlinkSpare(dir+name, ino)
 			}
-		}
+		})
 	}
 }
 
-// list is what is in a directory, or nothing if we may not know.
-func list(dir string) []string {
+// maxLooked bounds the files that are looked at in a directory, which may be everybody's. In
+// a larger one the spare name of a process that was killed may stay.
+const maxLooked = 10_000
+
+// look calls found with what is in a directory, or not at all if we may not know.
+func look(dir string, found func(name string)) {
+	const some = 500
 	f, err := os.Open(dir)
 	if err != nil {
-		return nil
+		return
 	}
 	defer f.Close()
-	names, _ := f.Readdirnames(-1) // best effort: what was found until then
-	return names
+	for range maxLooked / some {
+		names, err := f.Readdirnames(some)
+		for _, name := range names {
+			found(name)
+		}
+		if err != nil { // io.EOF, or best effort
+			return
+		}
+	}
 }
 
 // unlinkSpare removes a spare name if it is that of the file that it speaks of.

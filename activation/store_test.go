@@ -186,6 +186,32 @@ func TestKeptSocketTakesTheOptionsOfItsSpec(t *testing.T) {
 	}
 }
 
+// TestKeptSocketBlocksAsItsSpecSays: a server may have changed that, which is no reason to
+// lose what waits in the queue.
+func TestKeptSocketBlocksAsItsSpecSays(t *testing.T) {
+	for _, c := range []struct {
+		was, is, want string
+		changed       bool // to non-blocking
+	}{
+		{"tcp:127.0.0.1:0", "tcp:127.0.0.1:PORT", "1", false},
+		{"tcp:127.0.0.1:0?nonblocking=no", "tcp:127.0.0.1:PORT?nonblocking=no", "0", true},
+		{"unix:PATH", "unix:PATH?nonblocking=no", "0", true},
+	} {
+		at := path(t)
+		s := kept(t, strings.ReplaceAll(c.was, "PATH", at))
+		if err := unix.SetNonblock(s.FD, c.changed); err != nil {
+			t.Fatal(err)
+		}
+		is := strings.ReplaceAll(c.is, "PATH", at)
+		if strings.Contains(is, "PORT") {
+			is = strings.ReplaceAll(is, "PORT", fmt.Sprint(port(t, s)))
+		}
+		if got := now(t, checkRestored(t, is, s), is, "nonblocking"); got != c.want {
+			t.Errorf("%s: nonblocking is %s, want %s", is, got, c.want)
+		}
+	}
+}
+
 // TestKeptSocketOfAnotherNetworkIsDropped: with PrivateNetwork= the unit has moved, and
 // its server must not listen where it did.
 func TestKeptSocketOfAnotherNetworkIsDropped(t *testing.T) {
