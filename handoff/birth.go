@@ -169,11 +169,13 @@ func clip(status string) string {
 }
 
 // tellManager sends what may be lost.
-func (l *launcher) tellManager(m notify.Message, fds ...int) {
+func (l *launcher) tellManager(m notify.Message) { l.tellManagerUntil(time.Now().Add(publishTime), m) }
+
+func (l *launcher) tellManagerUntil(deadline time.Time, m notify.Message, fds ...int) {
 	if l.manager == nil {
 		return
 	}
-	if err := l.manager.Send(m, time.Now().Add(publishTime), fds...); err != nil {
+	if err := l.manager.Send(m, deadline, fds...); err != nil {
 		say("notify manager: %v", err)
 	}
 }

@@ -60,6 +60,12 @@ func withConventions(env []string, o Options, sockets []activation.Socket, gener
 		if err != nil {
 			return nil, err
 		}
+		for _, entry := range more {
+			if len(entry) >= maxVariable {
+				name, _, _ := strings.Cut(entry, "=")
+				return nil, fmt.Errorf("export %s: %s would have %d bytes, and the kernel takes %d; hint: fewer sockets", c, name, len(entry)+1, maxVariable)
+			}
+		}
 		env = append(env, more...)
 	}
 	return env, nil

@@ -123,6 +123,13 @@ func TestServerHasTheVariablesThatItReadsAndNoneOfAPredecessor(t *testing.T) {
 	}
 }
 
+// TestVariableThatIsTooLongIsNamed: execve(2) says of none in particular that it is.
+func TestVariableThatIsTooLongIsNamed(t *testing.T) {
+	sockets := slices.Repeat([]activation.Socket{bound(t, "tcp:127.0.0.1:0")}, 10_000)
+	_, err := withConventions(nil, Options{Export: conventions("nghttpx", "server-starter")}, sockets, 1)
+	checkError(t, "10000 sockets", err, "export server-starter: SERVER_STARTER_PORT would have ")
+}
+
 func conventions(names ...activation.Convention) []activation.Convention { return names }
 
 // bound is a socket for as long as the test runs.

@@ -128,7 +128,7 @@ func estateFrom(m *message) (e estate, err error) {
 		case "spec", "file", "stored":
 			err = describe(last, f)
 		case "@stored":
-			e.Own = append(e.Own, descriptor{f.take(), f.value, true})
+			e.Own = append(e.Own, newDescriptor(f.take(), f.value, true))
 		case "poll":
 			err = e.setPoll(f.value)
 		case "forget":

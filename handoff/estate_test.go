@@ -57,7 +57,7 @@ func full(t *testing.T) estate {
 	}
 	e.Bound = []activation.Socket{e.Sockets[1]}
 	e.Dropped = []activation.Socket{{FD: newSocket(t), Name: "old", Spec: "old=unix:/run/old", Dev: 7, Ino: 8}}
-	e.Own = []descriptor{{newSocket(t), "state", false}, {newSocket(t), "", true}}
+	e.Own = []descriptor{newDescriptor(newSocket(t), "state", false), newDescriptor(newSocket(t), "", true)}
 	e.Forget = []string{"flipexec=8,0,0=b", "flipexec=9,1,2=c"}
 	e.Watchdog, e.Credentials = "3000000", "/run/credentials/web.service"
 	fd, err := unix.PidfdOpen(os.Getpid(), 0)

@@ -56,11 +56,6 @@ func (k *keeper) sources() []source {
 	if k.successor != nil {
 		add(k.successor.fd, k.readSuccessor)
 	}
-	for _, d := range k.Own {
-		if d.poll {
-			s = append(s, source{fd: d.fd, ready: func() { k.dropHungUp(d.fd) }, hangup: true})
-		}
-	}
 	addOpen := func(fd int, ready func()) { s = append(s, source{fd: fd, ready: ready, open: true}) }
 	for _, c := range k.peers {
 		addOpen(c.fd, func() { k.readPeer(c) })
@@ -71,11 +66,16 @@ func (k *keeper) sources() []source {
 	if k.guard.inotify > 0 {
 		addOpen(k.guard.inotify, k.filesChanged)
 	}
+	if k.notifyPath != nil {
+		addOpen(k.notifyPath.store.FD(), k.receiveOwn)
+	}
 	if k.notifyPath != nil && k.heard {
 		addOpen(k.notifyPath.socket.FD(), k.receiveNotifications)
 	}
-	if k.notifyPath != nil {
-		addOpen(k.notifyPath.store.FD(), k.receiveOwn)
+	for _, d := range k.Own {
+		if d.poll {
+			s = append(s, source{fd: d.fd, ready: k.dropHungUp, open: true, hangup: true})
+		}
 	}
 	return s
 }
@@ -192,7 +192,7 @@ func (k *keeper) readStage() {
 		key, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "=")
 		switch errno, err := strconv.Atoi(value); {
 		case key == stageLimit:
-			k.cramped = limitHint(value, len(k.Sockets))
+			k.cramped = limitHint(value, len(k.passed()))
 		case key == stageErrno && err == nil:
 			k.failure = execError(k.Command[0], unix.Errno(errno))
 			k.handle(hasFailed)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"runtime/debug"
 
 	"github.com/flipexec/flipexec/activation"
 	"golang.org/x/sys/unix"
@@ -33,10 +34,11 @@ func Exec(settings []Setting, command []string) error {
 	if err := makeRoom(max(len(o.Listen), len(inherited))); err != nil {
 		return err
 	}
-	set, err := gatherSockets(o.Listen, inherited, freed)
+	set, err := gatherSockets(o.Listen, inherited, freed, nil)
 	if err != nil {
 		return err
 	}
+	debug.SetGCPercent(-1) // it waits for a collection under way; the next one would look at the runtime's epoll instance
 	ownTable()
 	env, err = withConventions(execEnviron(env, set.Sockets), o, set.Sockets, 1)
 	if err == nil {

@@ -9,13 +9,13 @@ import (
 
 // gather is row 5.
 func (l *launcher) gather() error {
-	if err := makeRoom(max(len(l.options.Listen), len(l.inherited))); err != nil {
+	if err := makeRoom(max(len(l.options.Listen), len(l.inherited)) + len(l.Own)); err != nil {
 		return err
 	}
 	if err := l.reserve(); err != nil {
 		return err
 	}
-	set, err := gatherSockets(l.options.Listen, l.inherited, l.freed)
+	set, err := gatherSockets(l.options.Listen, l.inherited, l.freed, l.Own)
 	l.Sockets, l.Bound, l.Dropped, l.changed = set.Sockets, set.Bound, set.Dropped, set.Changed
 	reached("gathered")
 	if err == nil {
@@ -24,15 +24,16 @@ func (l *launcher) gather() error {
 	return err
 }
 
-// gatherSockets is gatherFreed within the limits of the kernel.
-func gatherSockets(specs []activation.Spec, inherited []activation.Socket, freed bool) (activation.Set, error) {
+// gatherSockets is gatherFreed within the limits of the kernel, for a server that gets its own
+// descriptors as well.
+func gatherSockets(specs []activation.Spec, inherited []activation.Socket, freed bool, own []descriptor) (activation.Set, error) {
 	set, err := gatherFreed(specs, inherited, freed)
 	if err != nil {
 		return set, withLimitHint(err)
 	}
-	names := make([]string, len(set.Sockets))
-	for i, s := range set.Sockets {
-		names[i] = s.Name
+	var names []string
+	for _, s := range (estate{Sockets: set.Sockets, Own: own}).passed() {
+		names = append(names, s.Name)
 	}
 	if err := checkNamesFit(names); err != nil {
 		set.Undo()

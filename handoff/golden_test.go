@@ -120,7 +120,7 @@ func goldenEstate(fd int) estate {
 			{FD: fd, Name: "web.socket"},
 		},
 		Control:     activation.Socket{FD: fd, Name: "unknown", Spec: "unixpacket:/run/web/flipexec.sock", Dev: 26, Ino: 1233},
-		Own:         []descriptor{{fd, "state", false}, {fd, "client", true}},
+		Own:         []descriptor{{fd: fd, name: "state"}, {fd: fd, name: "client", poll: true}},
 		Forget:      []string{"flipexec=5677,0,0=old"},
 		Watchdog:    "3000000",
 		Credentials: "/run/credentials/web.service",
@@ -233,7 +233,7 @@ func checkTakenOver(t *testing.T, l *launcher) {
 	}
 	for i, d := range got.Own {
 		d.close()
-		got.Own[i].fd = 0
+		got.Own[i].fd, got.Own[i].file = 0, fileID{}
 	}
 	checkOlder(t, l)
 	got.Older, want.Older = nil, nil

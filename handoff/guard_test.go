@@ -181,16 +181,6 @@ func TestSuccessorTakesTheGuardOver(t *testing.T) {
 	}
 }
 
-// TestLauncherThatHasNoKeeperLeavesNoSpare: the previous one has left it the spare names.
-func TestLauncherThatHasNoKeeperLeavesNoSpare(t *testing.T) {
-	k, dir := guarding(t, "a")
-	k.guard.close()
-	checkGuarded(t, dir, 1, "a")
-	l := &launcher{estate: estate{Sockets: k.Sockets}}
-	l.commitAlone()
-	checkGuarded(t, dir, 0, "a")
-}
-
 // TestLostEventsDoNotLoseAPath: so many files change that the kernel has no room for
 // the event that counts.
 func TestLostEventsDoNotLoseAPath(t *testing.T) {

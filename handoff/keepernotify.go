@@ -158,5 +158,7 @@ func (k *keeper) forward(d notify.Datagram) {
 			note.addFD("descriptor", "", fd)
 		}
 	}
-	k.launcher.send(note) // best effort: a dead launcher is noticed by its hang-up
+	if err := k.launcher.send(note); err != nil && len(d.FDs) > 0 { // else best effort: a dead launcher is noticed by its hang-up
+		k.complain("FDSTORE", "FDSTORE=1 is not passed on to the manager: %v", err)
+	}
 }

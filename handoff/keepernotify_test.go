@@ -81,11 +81,11 @@ func TestServerIsHeardBeforeItsExit(t *testing.T) {
 		for _, s := range k.sources() {
 			order = append(order, s.fd)
 		}
-		want := []int{k.notifyPath.socket.FD(), k.main.fd}
-		if k.heard {
-			slices.Reverse(want)
+		said, stored := k.notifyPath.socket.FD(), k.notifyPath.store.FD()
+		want := []int{said, k.main.fd, stored}
+		if k.heard { // so that there is an end to waiting at the store as well
+			want = []int{k.main.fd, stored, said}
 		}
-		want = append(want, k.notifyPath.store.FD()) // what a server has stored comes after all else
 		if !slices.Equal(order, want) {
 			t.Errorf("heard %v: got the order %v, want %v", k.heard, order, want)
 		}

@@ -35,12 +35,8 @@ func makeRoom(n int) error {
 // cloned meanwhile inherits a table of that size. It is the caller's, and -1 if there is
 // room in any case.
 func holdRoom(n int) (int, error) {
-	var limit unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
-		return -1, os.NewSyscallError("getrlimit", err)
-	}
-	if most := n + spareDescriptors; uint64(most) > limit.Cur {
-		return -1, fmt.Errorf("%d descriptors do not fit into RLIMIT_NOFILE, which is %d; hint: LimitNOFILE=%d or more in the unit", n, limit.Cur, most)
+	if err := checkLimit(n); err != nil {
+		return -1, err
 	}
 	if n < fewDescriptors {
 		return -1, nil
@@ -57,6 +53,18 @@ func holdRoom(n int) (int, error) {
 	return fd, nil
 }
 
+// checkLimit makes sure that a process may have so many descriptors beside its own.
+func checkLimit(n int) error {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return os.NewSyscallError("getrlimit", err)
+	}
+	if most := n + spareDescriptors; uint64(most) > limit.Cur {
+		return fmt.Errorf("%d descriptors do not fit into RLIMIT_NOFILE, which is %d; hint: LimitNOFILE=%d or more in the unit", n, limit.Cur, most)
+	}
+	return nil
+}
+
 // withLimitHint tells how to mend that there are no more descriptors.
 func withLimitHint(err error) error {
 	if errors.Is(err, unix.EMFILE) {
@@ -68,15 +76,25 @@ func withLimitHint(err error) error {
 // checkNamesFit makes sure that LISTEN_FDNAMES does not become longer than execve(2)
 // takes, which would not say which variable it was: MAX_ARG_STRLEN, with the closing NUL.
 func checkNamesFit(names []string) error {
-	size, most := len(activation.EnvNames+"="), 32*os.Getpagesize()
+	size := 0
 	for _, name := range names {
-		size += len(name) + 1 // a colon, or the NUL
+		size += nameSize(name)
 	}
-	if size <= most {
-		return nil
-	}
-	return fmt.Errorf("%s would have %d bytes for %d sockets, and the kernel takes %d; hint: shorter names", activation.EnvNames, size, len(names), most)
+	return checkNamesSize(size, len(names))
 }
+
+// nameSize counts a colon behind the name, or the NUL.
+func nameSize(name string) int { return len(name) + 1 }
+
+func checkNamesSize(size, count int) error {
+	if size += len(activation.EnvNames + "="); size > maxVariable {
+		return fmt.Errorf("%s would have %d bytes for %d descriptors, and the kernel takes %d; hint: shorter names", activation.EnvNames, size, count, maxVariable)
+	}
+	return nil
+}
+
+// maxVariable is what execve(2) takes for one variable with its NUL, MAX_ARG_STRLEN.
+var maxVariable = 32 * os.Getpagesize()
 
 // passedLimit is the soft RLIMIT_NOFILE of the program that this process becomes. The
 // runtime has raised our own when it started; it puts the former one back for execve(2),

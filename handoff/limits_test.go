@@ -29,7 +29,7 @@ func TestLongestNamesAreThoseOfTheKernel(t *testing.T) {
 		cmd.Env = []string{activation.EnvNames + "=" + strings.Join(names, ":")}
 		return cmd.Run()
 	}
-	checkError(t, "too long", checkNamesFit(names), "LISTEN_FDNAMES would have 131073 bytes for 1310 sockets, and the kernel takes 131072; hint: shorter names")
+	checkError(t, "too long", checkNamesFit(names), "LISTEN_FDNAMES would have 131073 bytes for 1310 descriptors, and the kernel takes 131072; hint: shorter names")
 	if err := run(names); !errors.Is(err, unix.E2BIG) {
 		t.Errorf("too long: the kernel says %v", err)
 	}
@@ -46,7 +46,7 @@ func TestNamesThatDoNotFitAreAUsageError(t *testing.T) {
 		settings = append(settings, Setting{"listen", fmt.Sprintf("name-%08d=tcp::%d", i, i)})
 	}
 	_, err := ParseOptions(settings, func(string) (string, bool) { return "", false })
-	checkError(t, "names of 13 bytes", err, "--listen: LISTEN_FDNAMES would have 140015 bytes for 10000 sockets")
+	checkError(t, "names of 13 bytes", err, "--listen: LISTEN_FDNAMES would have 140015 bytes for 10000 descriptors")
 	if ExitCode(err) != ExitUsage {
 		t.Errorf("exit code: got %d, want %d", ExitCode(err), ExitUsage)
 	}
@@ -60,8 +60,8 @@ func TestNamesThatDoNotFitUndoTheSockets(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = gatherSockets([]activation.Spec{spec}, inherited, false)
-	checkError(t, "names", err, "for 2 sockets")
+	_, err = gatherSockets([]activation.Spec{spec}, inherited, false, nil)
+	checkError(t, "names", err, "for 2 descriptors")
 }
 
 // lowerLimit sets the soft RLIMIT_NOFILE until the test ends.

@@ -3,6 +3,7 @@ package handoff
 import (
 	"errors"
 	"slices"
+	"time"
 
 	"github.com/flipexec/flipexec/activation"
 	"github.com/flipexec/flipexec/notify"
@@ -25,6 +26,7 @@ type descriptor struct {
 	fd   int
 	name string // in LISTEN_FDNAMES of the next generation
 	poll bool   // it is dropped when it hangs up
+	file fileID
 }
 
 // passed are all descriptors of the server from 3 on: its own behind the sockets.
@@ -54,8 +56,8 @@ func (k *keeper) noteOwn(d notify.Datagram) {
 	k.storeOwn(d)
 }
 
-// storeOwn does with the server's own descriptors what a message says: it removes, and
-// then stores, as systemd does (service_notify_message, src/core/service.c).
+// storeOwn does with the server's own descriptors what a message says: it removes or else
+// stores, as systemd does (service_notify_message, src/core/service.c).
 func (k *keeper) storeOwn(d notify.Datagram) {
 	name, named := d.Message.Get("FDNAME")
 	if named {
@@ -64,17 +66,19 @@ func (k *keeper) storeOwn(d notify.Datagram) {
 			named = false
 		}
 	}
-	if d.Message.Is("FDSTOREREMOVE", "1") && named {
-		k.removeOwn(name)
-	}
-	if !d.Message.Is("FDSTORE", "1") {
+	switch {
+	case d.Message.Is("FDSTOREREMOVE", "1"):
+		if named {
+			k.removeOwn(name)
+		}
 		return
-	}
-	if !named {
+	case !d.Message.Is("FDSTORE", "1"):
+		return
+	case !named:
 		name = unnamedOwn
 	}
 	for _, fd := range d.FDs {
-		if err := k.addOwn(descriptor{fd, name, !d.Message.Is("FDPOLL", "0")}); err != nil {
+		if err := k.addOwn(newDescriptor(fd, name, !d.Message.Is("FDPOLL", "0"))); err != nil {
 			k.complain("FDSTORE", "FDSTORE=1 FDNAME=%.80q: %v", name, err)
 		}
 	}
@@ -90,17 +94,11 @@ func checkOwnName(name string) error {
 }
 
 // removeOwn lets go of all descriptors of that name. Those that systemd kept over a crash
-// came like its sockets, which no spec of ours names either.
+// came among its sockets: they are what no .socket unit makes.
 func (k *keeper) removeOwn(name string) {
-	k.Own = slices.DeleteFunc(k.Own, func(d descriptor) bool {
-		if d.name == name {
-			d.close()
-		}
-		return d.name == name
-	})
-	declared := slices.ContainsFunc(k.options.Listen, func(s activation.Spec) bool { return s.Name == name })
+	k.dropOwn(func(d descriptor) bool { return d.name == name })
 	k.Sockets = slices.DeleteFunc(k.Sockets, func(s activation.Socket) bool {
-		gone := s.Spec == "" && s.Name == name && !declared
+		gone := s.Spec == "" && s.Name == name && isNameless(s.FD)
 		if gone {
 			s.Close()
 		}
@@ -108,18 +106,15 @@ func (k *keeper) removeOwn(name string) {
 	})
 }
 
-// dropHungUp lets go of a descriptor whose other end is closed.
-func (k *keeper) dropHungUp(fd int) {
+func (k *keeper) dropOwn(drop func(d descriptor) bool) {
 	k.Own = slices.DeleteFunc(k.Own, func(d descriptor) bool {
-		if d.fd == fd {
+		gone := drop(d)
+		if gone {
 			d.close()
 		}
-		return d.fd == fd
+		return gone
 	})
 }
-
-// close never waits, whatever SO_LINGER says: it may be the last.
-func (d descriptor) close() { notify.Datagram{FDs: []int{d.fd}}.Discard() }
 
 // A storeRequest is what the server told the manager of its store before it could reach
 // the manager itself.
@@ -152,8 +147,9 @@ func (l *launcher) noteRequest(m *message) {
 // passRequests tells the manager, when it listens to us still, and the generation has
 // nothing to fear any more: what it is told of a name cannot be taken back.
 func (l *launcher) passRequests() {
+	deadline := time.Now().Add(publishTime)
 	for _, r := range l.requests {
-		l.tellManager(r.message, r.fds...)
+		l.tellManagerUntil(deadline, r.message, r.fds...)
 		closeAll(r.fds)
 	}
 	l.requests = nil

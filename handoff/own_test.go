@@ -64,7 +64,7 @@ func owned(t *testing.T, k *keeper, fds ...int) string {
 	t.Helper()
 	var all []string
 	for _, d := range k.Own {
-		i := slices.IndexFunc(fds, func(fd int) bool { return sameDescription(fd, d.fd) })
+		i := slices.IndexFunc(fds, func(fd int) bool { return newDescriptor(fd, d.name, true).is(d) })
 		text := fmt.Sprintf("%s:%d", d.name, i)
 		if !d.poll {
 			text += "!"
@@ -94,7 +94,8 @@ func TestServerStoresAsWithSystemd(t *testing.T) {
 		{"FDSTOREREMOVE=1", nil, "stored:1"},
 		{"FDSTORE=1 FDNAME=a:b", fds[:1], "stored:1 stored:0"}, // no name
 		{"FDSTORE=1 FDNAME=flipexec=1,0,0=a", fds[2:], "stored:1 stored:0 stored:2"},
-		{"FDSTOREREMOVE=1 FDSTORE=1 FDNAME=stored", fds[2:], "stored:2"},
+		{"FDSTOREREMOVE=1 FDSTORE=1 FDNAME=stored", fds[2:], ""},
+		{"FDSTORE=1", fds[2:], "stored:2"},
 		{"FDNAME=a", fds[:1], "stored:2"},
 		{"READY=1 STOPPING=1 MAINPID=1", fds[:1], "stored:2"},
 		{"FDSTORE=1 FDNAME=", fds[:2], "stored:2 :0 :1"},
@@ -180,28 +181,71 @@ func TestStoreIsTheServersAlone(t *testing.T) {
 	}
 }
 
-// TestRemovedNameIsNoSocketOfOurs: only what systemd brought goes, and not if a spec means
-// it.
+// TestRemovedNameIsNoSocketOfOurs, nor one of a .socket unit: only what systemd brought
+// otherwise goes.
 func TestRemovedNameIsNoSocketOfOurs(t *testing.T) {
 	k, s := storing(t)
-	ours := boundSocket(t, "a")
-	fds := []int{duplicate(t, newEvent(t)), duplicate(t, newEvent(t))}
-	k.Sockets = []activation.Socket{ours, {FD: fds[0], Name: "b"}, {FD: fds[1], Name: "c"}}
-	spec, err := activation.ParseSpec("b=tcp::80")
-	if err != nil {
-		t.Fatal(err)
-	}
-	k.options.Listen = []activation.Spec{spec}
+	ours, theirs := boundSocket(t, "a"), activation.Socket{FD: boundSocket(t, "b").FD, Name: "b"}
+	event := duplicate(t, newEvent(t))
+	k.Sockets = []activation.Socket{ours, theirs, {FD: event, Name: "c"}}
 	for _, name := range []string{"a", "b", "c"} {
 		says(t, k, s, "FDSTOREREMOVE=1 FDNAME="+name)
 	}
-	if len(k.Sockets) != 2 || k.Sockets[0] != ours || k.Sockets[1].Name != "b" {
-		t.Errorf("got %+v", k.Sockets)
+	if want := []activation.Socket{ours, theirs}; !slices.Equal(k.Sockets, want) {
+		t.Errorf("got %+v, want %+v", k.Sockets, want)
 	}
-	if isOpen(fds[1]) {
+	if isOpen(event) {
 		t.Error("c is still open")
 	}
-	unix.Close(fds[0])
+}
+
+// TestWhatSystemdBroughtIsNotHeldTwice: the server stores again what it was given.
+func TestWhatSystemdBroughtIsNotHeldTwice(t *testing.T) {
+	k, s := storing(t)
+	event := newEvent(t)
+	k.Sockets = []activation.Socket{{FD: event, Name: "state"}}
+	if says(t, k, s, "FDSTORE=1 FDNAME=state", event); len(k.Own) != 0 {
+		t.Errorf("got %q", owned(t, k, event))
+	}
+}
+
+// TestNoMoreIsHeldThanCanBeGiven: or every reload would fail.
+func TestNoMoreIsHeldThanCanBeGiven(t *testing.T) {
+	k, s := storing(t)
+	fd := newEvent(t)
+	k.Sockets = []activation.Socket{{FD: fd, Name: strings.Repeat("n", maxVariable-len("LISTEN_FDNAMES=ab")-2)}}
+	other := newEvent(t)
+	says(t, k, s, "FDSTORE=1 FDNAME=abc", other)
+	if got := owned(t, k, other); got != "" || len(k.said) != 1 {
+		t.Errorf("too long: got %q, complaints %v", got, k.said)
+	}
+	says(t, k, s, "FDSTORE=1 FDNAME=ab", other)
+	if got := owned(t, k, other); got != "ab:0" {
+		t.Errorf("got %q", got)
+	}
+	k.removeOwn("ab")
+}
+
+// TestManyThatHangUpAreOneEvent.
+func TestManyThatHangUpAreOneEvent(t *testing.T) {
+	k, s := storing(t)
+	var ends []int
+	for range 100 {
+		p, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		says(t, k, s, "FDSTORE=1", p[0])
+		unix.Close(p[0])
+		ends = append(ends, p[1])
+	}
+	if len(k.Own) != len(ends) {
+		t.Fatalf("got %d descriptors, want %d", len(k.Own), len(ends))
+	}
+	closeAll(ends)
+	if k.await(); len(k.Own) != 0 {
+		t.Errorf("%d descriptors are left", len(k.Own))
+	}
 }
 
 // TestConnectionOfAnEarlierRunIsTheServersOwn: systemd gives it back among the sockets,
@@ -213,11 +257,17 @@ func TestConnectionOfAnEarlierRunIsTheServersOwn(t *testing.T) {
 	}
 	defer closeAll(p[:])
 	listener, memory := activation.Socket{FD: boundSocket(t, "a").FD, Name: "web.socket"}, activation.Socket{FD: newEvent(t), Name: "state"}
-	sockets, own := ownConnections([]activation.Socket{listener, {FD: p[0], Name: "client"}, memory})
-	if want := []activation.Socket{listener, memory}; !slices.Equal(sockets, want) {
+	events, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_KOBJECT_UEVENT)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(events)
+	netlink := activation.Socket{FD: events, Name: "events"}
+	sockets, own := ownConnections([]activation.Socket{listener, {FD: p[0], Name: "client"}, memory, netlink})
+	if want := []activation.Socket{listener, memory, netlink}; !slices.Equal(sockets, want) {
 		t.Errorf("sockets: got %+v, want %+v", sockets, want)
 	}
-	if want := []descriptor{{p[0], "client", true}}; !slices.Equal(own, want) {
+	if want := []descriptor{newDescriptor(p[0], "client", true)}; !slices.Equal(own, want) {
 		t.Errorf("own: got %+v, want %+v", own, want)
 	}
 }

@@ -138,6 +138,7 @@ func (k *keeper) readPeer(c *channel) {
 		k.dropPeer(c)
 		return
 	}
+	k.receiveOwn() // what the server has stored before
 	e := k.estate
 	e.Server = k.main
 	answer := message{kind: msgEstate}

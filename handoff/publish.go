@@ -132,7 +132,9 @@ func (l *launcher) awaitDone() error {
 			return refusal(m)
 		case msgDone:
 			reached("done heard")
-			l.passRequests()
+			if l.predecessor != nil { // else the manager listens to the server alone by now
+				l.passRequests()
+			}
 			l.report("generation %d current pid=%d", l.Generation, l.main.pid)
 			l.pidFile = nil
 			return nil
@@ -230,5 +232,4 @@ func (l *launcher) commitAlone() {
 		}
 	}
 	l.passRequests()
-	activation.RemoveSpares(l.Sockets) // left to the keeper that there is not
 }
