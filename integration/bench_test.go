@@ -58,7 +58,7 @@ func BenchmarkHandoffs(b *testing.B) {
 func handoffsUnderLoad(b *testing.B, r *rig.Rig) load.Report {
 	b.Helper()
 	enough := time.After((leastRequests/connectionRate + 1) * time.Second)
-	g := load.Start(load.Config{Dial: r.Dial, Network: "tcp", Addr: "127.0.0.1:80", Rate: connectionRate, Timeout: 10 * time.Second})
+	g := startLoad(b, load.Config{Dial: r.Dial, Network: "tcp", Addr: "127.0.0.1:80", Rate: connectionRate, Timeout: 10 * time.Second})
 	tick := time.NewTicker(betweenHandoffs)
 	defer tick.Stop()
 	for range handoffs {

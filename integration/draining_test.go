@@ -118,7 +118,7 @@ func TestProbationLetsBothServe(t *testing.T) {
 	install(t, r, strings.Replace(unitText(goServer), "--pid-file", "--probation=2s --pid-file", 1))
 	must(t, r, "start", "web") // there is nothing to compare the first one with
 	pid, begin := checkAgreement(t, r), time.Now()
-	traffic := startTraffic(r)
+	traffic := startTraffic(t, r)
 	done := make(chan error, 1)
 	go func() {
 		_, err := r.Systemctl("reload", "web")

@@ -45,7 +45,7 @@ func TestServerThatDiesAtItsReadinessIsNotFollowed(t *testing.T) {
 	must(t, r, "start", "web")
 	pid := checkAgreement(t, r)
 	before := world(t, r)
-	load := startTraffic(r)
+	load := startTraffic(t, r)
 	done := beginReload(t, r, "GOHTTP_START_DELAY=1s GOHTTP_DIE=1")
 	kill(t, r, "STOP", "^flipexec-keeper 2")
 	rig.WaitFor(t, "the new server is gone", 10*time.Second, func() bool {

@@ -42,8 +42,8 @@ func bootStoring(t *testing.T, suite string) *rig.Rig {
 }
 
 // startAt is startTraffic at an address, without kept connections.
-func startAt(r *rig.Rig, network, address string) *load.Generator {
-	return load.Start(load.Config{Dial: r.Dial, Network: network, Addr: address, Rate: 100, Timeout: 10 * time.Second})
+func startAt(t testing.TB, r *rig.Rig, network, address string) *load.Generator {
+	return startLoad(t, load.Config{Dial: r.Dial, Network: network, Addr: address, Rate: 100, Timeout: 10 * time.Second})
 }
 
 // serverSockets are those of the server that started last, with their numbers.
@@ -111,7 +111,7 @@ func TestCrashRefusesNoConnection(t *testing.T) {
 			install(t, r, storingUnit(suite, "--listen app=unix:/run/app.sock"))
 			must(t, r, "start", "web")
 			sockets := serverSockets(t, r)
-			traffic, app := startTraffic(r), startAt(r, "unix", "/run/app.sock")
+			traffic, app := startTraffic(t, r), startAt(t, r, "unix", "/run/app.sock")
 			begin := time.Now()
 			for i := range crashes {
 				before := restarts(t, r)
@@ -209,7 +209,7 @@ func TestRestartRefusesNoConnection(t *testing.T) {
 			install(t, r, storingUnit(suite, "--listen app=unix:/run/app.sock --listen any=tcp:127.0.0.1:0 --listen tcp:127.0.0.1:0"))
 			must(t, r, "start", "web")
 			sockets := serverSockets(t, r)
-			traffic, app := startTraffic(r), startAt(r, "unix", "/run/app.sock")
+			traffic, app := startTraffic(t, r), startAt(t, r, "unix", "/run/app.sock")
 			for _, command := range []string{
 				"restart web", "daemon-reload", "restart web", "daemon-reexec", "restart web",
 				"reload web", "daemon-reload", "restart web", "reload web", "reload web", "restart web",
@@ -394,7 +394,7 @@ func TestSocketUnitBesideTheStore(t *testing.T) {
 			install(t, r, storingUnit(suite, "--listen app=unix:/run/app.sock", "Sockets=web.socket"))
 			must(t, r, "start", "web.socket", "web")
 			sockets := serverSockets(t, r)
-			traffic := startTraffic(r)
+			traffic := startTraffic(t, r)
 			for _, command := range []string{"restart", "reload", "restart"} {
 				must(t, r, command, "web")
 				checkAgreement(t, r)
@@ -423,7 +423,7 @@ func TestPathStaysForTheNextRun(t *testing.T) {
 	install(t, r, storingUnit("host", "--listen app=unix:/run/app.sock --listen own=unix:/run/web/own.sock", "RuntimeDirectoryPreserve=restart"))
 	must(t, r, "start", "web")
 	inode := inRig(t, r, "stat -c %i /run/app.sock /run/web/own.sock")
-	app, own := startAt(r, "unix", "/run/app.sock"), startAt(r, "unix", "/run/web/own.sock")
+	app, own := startAt(t, r, "unix", "/run/app.sock"), startAt(t, r, "unix", "/run/web/own.sock")
 	for range 3 {
 		must(t, r, "restart", "web")
 		checkAgreement(t, r)

@@ -58,7 +58,7 @@ func run(m *testing.M) int {
 func build(dir string) error {
 	make := exec.Command("make", "--silent", "-C", "..", "flipexec", "BINARY="+filepath.Join(dir, "flipexec"))
 	faults := exec.Command("make", "--silent", "-C", "..", "flipexec", "TAGS=urfave_cli_no_docs,faults", "BINARY="+filepath.Join(dir, "faults", "flipexec"))
-	servers := exec.Command("go", "build", "-o", dir, "./servers/gohttp", "./servers/graceful")
+	servers := exec.Command("go", "build", "-o", dir, "./servers/gohttp", "./servers/graceful", "./servers/kinds", "./servers/storer", "./judges/gojudge")
 	servers.Env = append(os.Environ(), "CGO_ENABLED=0") // no libc of this machine in older suites
 	for _, cmd := range []*exec.Cmd{make, faults, servers} {
 		if out, err := cmd.CombinedOutput(); err != nil {
@@ -122,7 +122,7 @@ func must(t testing.TB, r *rig.Rig, args ...string) {
 	if out, err := r.Systemctl(args...); err != nil {
 		t.Fatalf("systemctl %s: %v\n%s\n%s", strings.Join(args, " "), err, out, r.Journal("web.service"))
 	}
-	if args[0] == "start" { // which is over for systemd before it is for the launcher
+	if args[0] == "start" || args[0] == "restart" { // which is over for systemd before it is for the launcher
 		awaitLauncher(t, r)
 	}
 }
@@ -172,6 +172,9 @@ func tryGet(r *rig.Rig, path string) (body string, header http.Header, err error
 		return "", nil, err
 	}
 	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return "", nil, errors.New(resp.Status)
+	}
 	b, err := io.ReadAll(resp.Body)
 	return strings.TrimSpace(string(b)), resp.Header, err
 }

@@ -64,7 +64,7 @@ func startForeground(t testing.TB, r *rig.Rig) {
 func checkIdle(t *testing.T, r *rig.Rig, pid int) {
 	t.Helper()
 	awaitSleep(t, r, pid)
-	traffic := startTraffic(r)
+	traffic := startTraffic(t, r)
 	before := activity(t, r, pid)
 	<-time.After(idleTime) // nothing to await: the promise is that nothing happens
 	if after := activity(t, r, pid); after != before {

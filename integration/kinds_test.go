@@ -7,11 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -20,25 +16,6 @@ import (
 
 // kindsServer is a command for a unit: it serves sockets of every kind.
 const kindsServer = "/opt/flipexec/kinds serve"
-
-// buildKinds makes server and client, once: others may be running them.
-var buildKinds = sync.OnceValue(func() error {
-	cmd := exec.Command("go", "build", "-o", filepath.Join(programs, "kinds"), "./servers/kinds")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("%v: %w\n%s", cmd, err, out)
-	}
-	return nil
-})
-
-// bootKinds starts a rig that has kindsServer.
-func bootKinds(t testing.TB) *rig.Rig {
-	t.Helper()
-	if err := buildKinds(); err != nil {
-		t.Fatal(err)
-	}
-	return boot(t, "host")
-}
 
 // A declared socket is a spec, and "NETWORK ADDRESS" where a client finds it.
 type declared struct{ spec, at string }
@@ -84,7 +61,7 @@ func askEach(t testing.TB, r *rig.Rig, sockets []declared) (report kindsReport) 
 	for _, s := range sockets {
 		fmt.Fprintln(&list, s.at)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	cmd := r.Command(ctx, "/opt/flipexec/kinds", "ask")
 	cmd.Stdin = strings.NewReader(list.String())
@@ -133,6 +110,10 @@ func startKindsLoad(t testing.TB, r *rig.Rig, at string) *kindsLoad {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { // of a test that has failed: a zombie of ours would keep the rig from its end
+		l.input.Close()
+		_ = l.cmd.Wait() // an error if stop has waited
+	})
 	return l
 }
 

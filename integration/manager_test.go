@@ -95,7 +95,7 @@ func TestPrivatePIDsUnit(t *testing.T) {
 			install(t, r, strings.Replace(unitText(goServer, "PrivatePIDs=yes", "KillMode=mixed"), "NotifyAccess=exec\n", "", 1))
 			must(t, r, "start", "web")
 			front, server := mainPID(t, r), answering(t, r)
-			load := startTraffic(r)
+			load := startTraffic(t, r)
 			must(t, r, "reload", "web")
 			inRig(t, r, "kill -HUP "+strconv.Itoa(front))
 			rig.WaitFor(t, "generation 3 answers", 10*time.Second, func() bool {

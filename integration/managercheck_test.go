@@ -35,7 +35,7 @@ func (m manager) check(t *testing.T) (c conduct) {
 	})
 	w.prepareRig(t)
 	c.start = w.checkStart(t)
-	traffic := startTraffic(w.Rig)
+	traffic := startTraffic(t, w.Rig)
 	c.reload = w.checkReloads(t)
 	c.failure = w.checkFailure(t)
 	traffic.stop(t)

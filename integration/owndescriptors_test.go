@@ -7,10 +7,8 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -131,13 +129,14 @@ func TestConnectionAndStateGoToTheNextGeneration(t *testing.T) {
 		rig.WaitFor(t, command, 10*time.Second, func() bool {
 			return show(r, "ExecMainStartTimestampMonotonic") != started && show(r, "SubState") == "running"
 		})
+		awaitLauncher(t, r)
 		n = c.askOnly(t, r, n, []int{1, 1, 2, 1}[i])
 	}
 	must(t, r, "reload", "web")
 	n = c.askOnly(t, r, n, 2)
 
 	// A client that leaves takes its descriptors with it.
-	before := descriptors(t, r)
+	before := settled(t, r)
 	c.Close()
 	rig.WaitFor(t, "the keeper has dropped the connection", 10*time.Second, func() bool { return descriptors(t, r) == before-1 })
 	must(t, r, "reload", "web")
@@ -185,7 +184,7 @@ func TestFailedReloadLeavesTheServersDescriptors(t *testing.T) {
 	must(t, r, "start", "web")
 	c := newClient(t, r)
 	n, _ := c.ask(t)
-	before := descriptors(t, r)
+	before := settled(t, r)
 	install(t, r, strings.Replace(text, "flipexec reload", "flipexec reload -- /bin/false", 1))
 	if _, err := r.Systemctl("reload", "web"); err == nil {
 		t.Error("/bin/false passes for a server")
@@ -242,7 +241,7 @@ with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
     s.connect("`+path+`")
     socket.send_fds(s, [b"FDSTORE=1\nFDNAME=lie"], [0])
 `)
-	before := descriptors(t, r)
+	before := settled(t, r)
 	const lie = "python3 /etc/lie.py"
 	if out, err := r.RunAs("rig", 1000, "env", "FLIPEXEC_STORE="+path, "sh", "-c", lie); err != nil {
 		t.Fatal(err, out)
@@ -261,16 +260,6 @@ with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
 	}
 }
 
-// buildStorer makes the main process of the next test, once.
-var buildStorer = sync.OnceValue(func() error {
-	cmd := exec.Command("go", "build", "-o", programs, "./servers/storer")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("%v: %w\n%s", cmd, err, out)
-	}
-	return nil
-})
-
 // TestStoreOfSystemdIsNoWayToTheNextGeneration: what makes the second address necessary.
 // ExecReload= is given none of what the main process has stored, and a keeper, which is
 // neither that nor the control process, can store nothing.
@@ -279,9 +268,6 @@ func TestStoreOfSystemdIsNoWayToTheNextGeneration(t *testing.T) {
 	for _, suite := range storeSuites {
 		t.Run(suite, func(t *testing.T) {
 			t.Parallel()
-			if err := buildStorer(); err != nil {
-				t.Fatal(err)
-			}
 			r := boot(t, suite)
 			install(t, r, `[Service]
 Type=notify

@@ -85,8 +85,9 @@ func TestMoveFromAServersOwnUpgrade(t *testing.T) {
 			writeFile(t, r, "/etc/wrapper", inPlace("--foreground --import gunicorn", "/usr/bin/gunicorn --preload -w 2 --chdir /opt/servers/wsgi app:app"))
 			inRig(t, r, "{ "+m.start+"; } >/dev/null 2>&1")
 			awaitAnswersOf(t, r, "")
+			awaitPIDFile(t, r, m.pidFile)
 			old := inRig(t, r, "cat "+m.pidFile)
-			traffic := startTraffic(r)
+			traffic := startTraffic(t, r)
 
 			replaceProgram(t, r, "/srv/"+m.name, m.wrapper)
 			inRig(t, r, "kill -USR2 "+old)
@@ -153,7 +154,7 @@ func TestMoveFromStartServerAndBack(t *testing.T) {
 	install(t, r, "[Service]\nExecStart=/usr/bin/start_server --port 80 "+files+" -- /srv/run\n[Install]\nWantedBy=multi-user.target\n")
 	must(t, r, "start", "web")
 	awaitAnswersOf(t, r, "")
-	traffic := startTraffic(r)
+	traffic := startTraffic(t, r)
 
 	// It has a second for a server to fail, and says then that it runs.
 	rig.WaitFor(t, "start_server has written its status", 20*time.Second, func() bool { return inRig(t, r, "cat /run/starter.status 2>/dev/null; true") != "" })
@@ -187,7 +188,7 @@ func TestMoveOfANginxUnit(t *testing.T) {
 	must(t, r, "start", "web")
 	old := mainPID(t, r)
 	awaitAnswersOf(t, r, "")
-	traffic := startTraffic(r)
+	traffic := startTraffic(t, r)
 
 	install(t, r, fmt.Sprintf(unit, "web.pid", flipexec+"/opt/servers/nginx/run"))
 	wrapper := "#!/bin/sh\nexec >>/run/web.log 2>&1\nRUNTIME_DIRECTORY=/run/web exec " + flipexec
@@ -238,10 +239,10 @@ func checkAgreementOnNginx(t *testing.T, r *rig.Rig) {
 	}
 }
 
-// awaitPIDFile waits until flipexec has published its server.
+// awaitPIDFile waits until somebody has said who serves.
 func awaitPIDFile(t *testing.T, r *rig.Rig, path string) {
 	t.Helper()
-	rig.WaitFor(t, "flipexec has its server", 20*time.Second, func() bool { return inRig(t, r, "cat "+path+" 2>/dev/null; true") != "" })
+	rig.WaitFor(t, path+" is there", 20*time.Second, func() bool { return inRig(t, r, "cat "+path+" 2>/dev/null; true") != "" })
 }
 
 // reloadByName asks again while the handoff before has not quite come to its own end.

@@ -114,7 +114,7 @@ func testReload(t *testing.T, r *rig.Rig, _ int) {
 	install(t, r, unitText(goServer, "Environment=GOHTTP_STOPPING=1"))
 	must(t, r, "start", "web")
 	pid := checkAgreement(t, r)
-	load := startTraffic(r)
+	load := startTraffic(t, r)
 	for i := range 3 {
 		must(t, r, "reload", "web")
 		next := checkAgreement(t, r)
@@ -134,7 +134,7 @@ func testFailedReload(t *testing.T, r *rig.Rig, _ int) {
 	pid := checkAgreement(t, r)
 	before := len(processes(t, r))
 	install(t, r, unitText(goServer, "Environment=GOHTTP_FAIL=3"))
-	load := startTraffic(r)
+	load := startTraffic(t, r)
 	_, err := r.Systemctl("reload", "web")
 	load.stop(t)
 	if err == nil {

@@ -47,7 +47,7 @@ func TestReadmeUnitWorks(t *testing.T) {
 	if got := mainPID(t, r); got != pid {
 		t.Errorf("main process: got %d, want %d, which answers", got, pid)
 	}
-	load := startTraffic(r)
+	load := startTraffic(t, r)
 	must(t, r, "reload", "web")
 	awaitOneGeneration(t, r)
 	load.stop(t)

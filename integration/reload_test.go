@@ -37,7 +37,7 @@ func TestReloadKeepsEveryConnection(t *testing.T) {
 			install(t, r, unitText(s.command, s.lines))
 			must(t, r, "start", "web")
 			pid := checkAgreement(t, r)
-			traffic := startTraffic(r)
+			traffic := startTraffic(t, r)
 			for i := range reloads {
 				traffic.mark(fmt.Sprintf("reload %d", i+1))
 				must(t, r, "reload", "web")
@@ -78,11 +78,18 @@ func checkStatus(t *testing.T, r *rig.Rig, generation int) {
 // kept ones.
 type traffic struct{ fresh, kept *load.Generator }
 
-func startTraffic(r *rig.Rig) traffic {
+func startTraffic(t testing.TB, r *rig.Rig) traffic {
 	cfg := load.Config{Dial: r.Dial, Network: "tcp", Addr: "127.0.0.1:80", Rate: 200, Timeout: 10 * time.Second}
-	fresh := load.Start(cfg)
+	fresh := startLoad(t, cfg)
 	cfg.Rate, cfg.Conns = 100, 8
-	return traffic{fresh, load.Start(cfg)}
+	return traffic{fresh, startLoad(t, cfg)}
+}
+
+// startLoad is load.Start that ends before the rig does, also if the test fails.
+func startLoad(t testing.TB, cfg load.Config) *load.Generator {
+	g := load.Start(cfg)
+	t.Cleanup(func() { g.Stop() })
+	return g
 }
 
 func (l traffic) mark(name string) {
@@ -139,7 +146,7 @@ func TestFailedReloadKeepsOldGeneration(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			install(t, r, strings.Replace(unitText(goServer, "Environment="+c.environment),
 				"flipexec reload", "flipexec reload "+c.reload, 1))
-			load := startTraffic(r)
+			load := startTraffic(t, r)
 			_, err := r.Systemctl("reload", "web")
 			load.stop(t)
 			if err == nil {

@@ -20,7 +20,7 @@ func TestUnixSocketStaysAtItsPath(t *testing.T) {
 	install(t, r, strings.Replace(unitText(goServer), "--listen http=tcp::80", "--listen http=tcp::80 --listen app=unix:/run/app.sock", 1))
 	must(t, r, "start", "web")
 	file := inRig(t, r, "stat -c '%d %i %a' /run/app.sock")
-	traffic := load.Start(load.Config{Dial: r.Dial, Network: "unix", Addr: "/run/app.sock", Rate: 200, Timeout: 10 * time.Second})
+	traffic := startLoad(t, load.Config{Dial: r.Dial, Network: "unix", Addr: "/run/app.sock", Rate: 200, Timeout: 10 * time.Second})
 	for range 5 {
 		must(t, r, "reload", "web")
 		checkAgreement(t, r)
@@ -46,8 +46,8 @@ func TestSocketUnitIsPassedOn(t *testing.T) {
 	}
 	install(t, r, strings.Replace(unitText(goServer), "--listen http=tcp::80 ", "", 1))
 	must(t, r, "enable", "--quiet", "--now", "web.socket")
-	traffic := startTraffic(r) // which starts the service
-	must(t, r, "start", "web") // joins that start
+	traffic := startTraffic(t, r) // which starts the service
+	must(t, r, "start", "web")    // joins that start
 	for range 5 {
 		checkAgreement(t, r)
 		must(t, r, "reload", "web")

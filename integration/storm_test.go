@@ -96,7 +96,7 @@ func TestReloadsAtOnceAllSucceed(t *testing.T) {
 	install(t, r, unitText(goServer))
 	must(t, r, "start", "web")
 	pid := checkAgreement(t, r)
-	load := startTraffic(r)
+	load := startTraffic(t, r)
 	first := beginReload(t, r, "GOHTTP_START_DELAY=3s") // the storm begins while it runs
 	checkAll(t, atOnce(t, r, nil, "systemctl", "reload", "web"), 0, "")
 	if err := <-first; err != nil {
@@ -122,7 +122,7 @@ func TestReloadsAtOnceByHandAreRefused(t *testing.T) {
 	install(t, r, unitText(goServer))
 	must(t, r, "start", "web")
 	pid, before := checkAgreement(t, r), world(t, r)
-	load := startTraffic(r)
+	load := startTraffic(t, r)
 	unchanged := func() {
 		t.Helper()
 		if got := checkAgreement(t, r); got != pid {
@@ -156,7 +156,7 @@ func TestReloadsAtOnceOfOneScriptAreRefused(t *testing.T) {
 		"ExecReload="+strings.ReplaceAll(script, "$", "$$"), 1))
 	must(t, r, "start", "web")
 	pid := checkAgreement(t, r)
-	load := startTraffic(r)
+	load := startTraffic(t, r)
 	must(t, r, "reload", "web")
 	if got := checkAgreement(t, r); got == pid {
 		t.Errorf("main process: still %d", pid)
@@ -218,7 +218,7 @@ func TestGenerationsDrainSideBySide(t *testing.T) {
 	r := boot(t, "host")
 	install(t, r, unitText(goServer))
 	must(t, r, "start", "web")
-	load := startTraffic(r)
+	load := startTraffic(t, r)
 	var slow []*slowRequest
 	for i, ms := range []int{8000, 4000, 6000} { // the second has finished first
 		s := &slowRequest{pid: checkAgreement(t, r), takes: time.Duration(ms) * time.Millisecond}

@@ -36,8 +36,7 @@ func TestThousandsOfSockets(t *testing.T) {
 	t.Parallel()
 	for _, user := range []string{"root", "rig"} {
 		t.Run(user, func(t *testing.T) {
-			t.Parallel()
-			r := bootKinds(t)
+			r := boot(t, "host")
 			sockets := manySockets(10_000)
 			install(t, r, manyUnit(sockets, "LimitNOFILE=10100", "User="+user))
 			must(t, r, "start", "web")
@@ -61,7 +60,7 @@ func TestThousandsOfSockets(t *testing.T) {
 // TestExecOfThousandsOfSockets: each finds its place among the others.
 func TestExecOfThousandsOfSockets(t *testing.T) {
 	t.Parallel()
-	r := bootKinds(t)
+	r := boot(t, "host")
 	sockets := manySockets(10_000)
 	install(t, r, strings.Replace(manyUnit(sockets, "LimitNOFILE=10100"), "flipexec --listen", "flipexec exec --listen", 1))
 	inRig(t, r, "sed -i 's/--pid-file=[^ ]* //' /etc/systemd/system/web.service && systemctl daemon-reload")
@@ -73,10 +72,11 @@ func TestExecOfThousandsOfSockets(t *testing.T) {
 // keeps its own.
 func TestSocketsThatDoNotFitAreRefused(t *testing.T) {
 	t.Parallel()
-	r := bootKinds(t)
+	r := boot(t, "host")
 	sockets := manySockets(4_000)
 	sockets, others := sockets[:2_000], sockets[2_000:]
-	fits := manyUnit(sockets, "User=rig", "LimitNOFILE=2100", "Restart=no")
+	// Nobody else's: RLIMIT_NOFILE bounds what a user has on its way in all rigs together.
+	fits := manyUnit(sockets, "User=daemon", "LimitNOFILE=2100", "Restart=no")
 	narrow := strings.Replace(fits, "LimitNOFILE=2100", "LimitNOFILE=1500", 1)
 	install(t, r, narrow)
 	if out, err := r.Systemctl("start", "web"); err == nil {
@@ -111,7 +111,7 @@ func TestSocketsThatDoNotFitAreRefused(t *testing.T) {
 // by itself; one that needs libraries cannot open them, and does not come so far.
 func TestServerWithoutADescriptorToSpare(t *testing.T) {
 	t.Parallel()
-	r := bootKinds(t)
+	r := boot(t, "host")
 	sockets := manySockets(1_100)
 	text := manyUnit(sockets, "LimitNOFILE=1024:4096", "Restart=no")
 	install(t, r, text)

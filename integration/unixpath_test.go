@@ -37,7 +37,7 @@ func appFiles(t *testing.T, r *rig.Rig) string {
 func awaitNoSpare(t *testing.T, r *rig.Rig) {
 	t.Helper()
 	awaitOneGeneration(t, r)
-	rig.WaitFor(t, "there is no spare name", 5*time.Second, func() bool { return appFiles(t, r) == "app.sock" })
+	rig.WaitFor(t, "there is no spare name", 20*time.Second, func() bool { return appFiles(t, r) == "app.sock" })
 }
 
 // appFile is the device and the inode of appSocket.
@@ -53,7 +53,7 @@ type retrier struct {
 	waiting atomic.Int64 // for the second try
 }
 
-const retryAfter = 200 * time.Millisecond
+const retryAfter = time.Second
 
 func (r *retrier) Dial(ctx context.Context, network, addr string) (net.Conn, error) {
 	c, err := r.dial(ctx, network, addr)
@@ -76,10 +76,10 @@ func TestServerThatUnlinksItsPathLeavesItToItsSuccessor(t *testing.T) {
 			t.Parallel()
 			const reloads = 10
 			r := boot(t, "host")
-			install(t, r, unixUnit("Environment=GOHTTP_UNLINK="+when, "Environment=GOHTTP_QUIET_TIME=300ms"))
+			install(t, r, unixUnit("Environment=GOHTTP_UNLINK="+when, "Environment=GOHTTP_QUIET_TIME=10s"))
 			must(t, r, "start", "web")
 			file, client := appFile(t, r), &retrier{dial: r.Dial}
-			traffic := load.Start(load.Config{Dial: client.Dial, Network: "unix", Addr: appSocket, Rate: 400, Timeout: 10 * time.Second})
+			traffic := startLoad(t, load.Config{Dial: client.Dial, Network: "unix", Addr: appSocket, Rate: 400, Timeout: 10 * time.Second})
 			for range reloads {
 				must(t, r, "reload", "web")
 				awaitNoSpare(t, r)
@@ -169,7 +169,7 @@ func TestFailedServerThatUnlinksLeavesThePathToTheRunningOne(t *testing.T) {
 func TestPathThatSomebodyElseBoundIsLeftToHim(t *testing.T) {
 	t.Parallel()
 	r := boot(t, "host")
-	install(t, r, strings.Replace(unixUnit(), "--pid-file", "--drain-timeout=3s --pid-file", 1))
+	install(t, r, strings.Replace(unixUnit(), "--pid-file", "--drain-timeout=10s --pid-file", 1))
 	must(t, r, "start", "web")
 	busy(t, r)
 	must(t, r, "reload", "web")
@@ -251,7 +251,7 @@ func TestSpareOfAKilledKeeperGoesAtTheNextReload(t *testing.T) {
 func TestStopInADrainLeavesNoFile(t *testing.T) {
 	t.Parallel()
 	r := boot(t, "host")
-	install(t, r, unixUnit("Environment=GOHTTP_UNLINK=stop", "TimeoutStopSec=1s"))
+	install(t, r, unixUnit("Environment=GOHTTP_UNLINK=stop", "TimeoutStopSec=5s"))
 	must(t, r, "start", "web")
 	busy(t, r)
 	must(t, r, "reload", "web")

@@ -36,6 +36,7 @@ type Generator struct {
 	due     chan time.Time // to the kept connections
 	senders sync.WaitGroup
 	tally   tally
+	report  func() Report // ends it, once
 }
 
 // Start begins to send at once. Stop must be called.
@@ -44,6 +45,7 @@ func Start(cfg Config) *Generator {
 		cfg.Path = "/"
 	}
 	g := &Generator{cfg: cfg, start: time.Now(), stop: make(chan struct{}), due: make(chan time.Time)}
+	g.report = sync.OnceValue(g.end)
 	g.tally.init(g.start)
 	g.request = []byte("GET " + cfg.Path + " HTTP/1.1\r\nHost: load\r\nConnection: close\r\n\r\n")
 	if cfg.Conns > 0 {
@@ -56,8 +58,11 @@ func Start(cfg Config) *Generator {
 	return g
 }
 
-// Stop ends the schedule, waits for the answers in flight, which takes the timeout (for each of two tries) at most, and returns what has been counted. It must be called once.
-func (g *Generator) Stop() Report {
+// Stop ends the schedule, waits for the answers in flight, which takes the timeout (for each of two tries) at
+// most, and returns what has been counted.
+func (g *Generator) Stop() Report { return g.report() }
+
+func (g *Generator) end() Report {
 	close(g.stop)
 	g.senders.Wait()
 	g.EndMark()

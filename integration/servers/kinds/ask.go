@@ -42,7 +42,7 @@ func load(network, address string) error {
 		close(end)
 	}()
 	r := newReport()
-	tick := time.NewTicker(time.Millisecond)
+	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		begin := time.Now()

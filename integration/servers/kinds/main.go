@@ -5,7 +5,7 @@
 //	kinds serve                 answers on all that it was passed until SIGTERM; says READY=1,
 //	                            and both only after a time of $KINDS_START_DELAY if there is one
 //	kinds ask                   asks once at each "NETWORK ADDRESS" of standard input
-//	kinds load NETWORK ADDRESS  asks a thousand times a second until standard input ends
+//	kinds load NETWORK ADDRESS  asks two hundred times a second until standard input ends
 //
 // A request is a record of 64 bytes, and the answer is the server's generation: on the
 // same connection, to the sender of the datagram, or, to what came through a FIFO, at the
