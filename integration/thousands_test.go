@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/flipexec/flipexec/integration/rig"
 )
 
 // manySockets are so many, of kinds by turns.
@@ -54,6 +57,29 @@ func TestThousandsOfSockets(t *testing.T) {
 				l.stop(t, 3)
 			}
 		})
+	}
+}
+
+// TestThousandsOfSocketsOutliveACrash in systemd's store: they are the same ones, and each
+// answers.
+func TestThousandsOfSocketsOutliveACrash(t *testing.T) {
+	t.Parallel()
+	r := boot(t, "host")
+	const n = 1_000
+	sockets := manySockets(n)
+	text := manyUnit(sockets, "LimitNOFILE=10100", fmt.Sprintf("FileDescriptorStoreMax=%d", n), "Restart=always")
+	install(t, r, strings.Replace(text, "flipexec --listen", "flipexec --fdstore --listen", 1))
+	must(t, r, "start", "web")
+	ends := func() string {
+		return inRig(t, r, fmt.Sprintf("readlink /proc/%d/fd/3 /proc/%[1]d/fd/%d", mainPID(t, r), 2+n))
+	}
+	pid, before := mainPID(t, r), ends()
+	must(t, r, "kill", "--signal=KILL", "web")
+	rig.WaitFor(t, "systemd has started it again", 20*time.Second, func() bool { return mainPID(t, r) != pid && show(r, "SubState") == "running" })
+	awaitLauncher(t, r)
+	checkEach(t, r, sockets, 1)
+	if after := ends(); after != before {
+		t.Errorf("first and last socket: got %s, want %s", after, before)
 	}
 }
 
