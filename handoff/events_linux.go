@@ -1,6 +1,7 @@
 package handoff
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -90,12 +91,7 @@ func poll(sources []source, deadlines []time.Time) (ready []source, err error) {
 			fds[i].Events = unix.POLLIN
 		}
 	}
-	_, err = unix.Poll(fds, timeout(deadlines))
-	if err == unix.EINVAL { // somebody has lowered our limit since, prlimit(2): the last ones wait
-		fds = fds[:min(len(fds), maxPolled())]
-		_, err = unix.Poll(fds, timeout(deadlines))
-	}
-	if err != nil && err != unix.EINTR {
+	if _, err = unix.Poll(fds, timeout(deadlines)); err != nil && err != unix.EINTR {
 		return nil, os.NewSyscallError("poll", err)
 	}
 	for i, fd := range fds {
@@ -104,6 +100,16 @@ func poll(sources []source, deadlines []time.Time) (ready []source, err error) {
 		}
 	}
 	return ready, nil
+}
+
+// pollFirst is poll where it must go on: somebody may have lowered our limit since,
+// prlimit(2), below what is watched. Then the last sources wait.
+func pollFirst(sources []source, deadlines []time.Time) (ready []source, err error) {
+	ready, err = poll(sources, deadlines)
+	if errors.Is(err, unix.EINVAL) {
+		ready, err = poll(sources[:min(len(sources), maxPolled())], deadlines)
+	}
+	return ready, err
 }
 
 // maxPolled is how many descriptors poll(2) takes.
@@ -119,7 +125,11 @@ func maxPolled() int {
 // may close what the next would be about. A deadline that has passed comes before
 // what strangers can keep busy.
 func (k *keeper) await() {
-	ready, err := poll(k.sources(), k.deadlines())
+	wait := pollFirst
+	if k.state == starting || k.state == probation { // it would be of no use for the next reload
+		wait = poll
+	}
+	ready, err := wait(k.sources(), k.deadlines())
 	if err != nil {
 		k.say("%v; the keeper leaves, the server stays", err)
 		os.Exit(ExitFailed)

@@ -245,7 +245,7 @@ func (f *foreground) sources() (s []source) {
 
 // await blocks for one event and handles it.
 func (f *foreground) await() {
-	ready, err := poll(f.sources(), []time.Time{f.deadline, f.deafUntil})
+	ready, err := pollFirst(f.sources(), []time.Time{f.deadline, f.deafUntil})
 	if err != nil {
 		say("%v", err)
 		f.left, f.status = true, exited(ExitFailed) // and the keepers see us go
