@@ -32,18 +32,7 @@ func roleImport() error {
 	if err != nil {
 		return err
 	}
-	for _, s := range imported {
-		typ, err := unix.GetsockoptInt(s.FD, unix.SOL_SOCKET, unix.SO_TYPE)
-		if err != nil {
-			return err
-		}
-		flags, err := unix.FcntlInt(uintptr(s.FD), unix.F_GETFD, 0)
-		if err != nil {
-			return err
-		}
-		fmt.Printf("%d %s %d %v %q\n", s.FD, s.Name, typ, flags == unix.FD_CLOEXEC, s.Spec)
-	}
-	return nil
+	return printSockets(imported)
 }
 
 func TestImportTakesWhatWasPassed(t *testing.T) {

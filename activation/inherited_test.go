@@ -78,6 +78,11 @@ func roleInherited() error {
 	if err != nil {
 		return err
 	}
+	return printSockets(sockets)
+}
+
+// printSockets has the test that started this role see them.
+func printSockets(sockets []activation.Socket) error {
 	for _, s := range sockets {
 		typ, err := unix.GetsockoptInt(s.FD, unix.SOL_SOCKET, unix.SO_TYPE)
 		if err != nil {

@@ -132,21 +132,6 @@ func TestVariableThatIsTooLongIsNamed(t *testing.T) {
 
 func conventions(names ...activation.Convention) []activation.Convention { return names }
 
-// bound is a socket for as long as the test runs.
-func bound(t *testing.T, text string) activation.Socket {
-	t.Helper()
-	spec, err := activation.ParseSpec(text)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := activation.Bind(spec)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(s.Close)
-	return s
-}
-
 func address(t *testing.T, s activation.Socket) string {
 	t.Helper()
 	sa, err := unix.Getsockname(s.FD)

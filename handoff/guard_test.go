@@ -28,25 +28,11 @@ func guarding(t *testing.T, names ...string) (k *keeper, dir string) {
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	k = answering(t)
 	for _, name := range names {
-		k.Sockets = append(k.Sockets, bindUnix(t, filepath.Join(dir, name)))
+		k.Sockets = append(k.Sockets, bound(t, "unix:"+filepath.Join(dir, name)))
 	}
 	k.guardPaths()
 	t.Cleanup(k.guard.close)
 	return k, dir
-}
-
-func bindUnix(t *testing.T, path string) activation.Socket {
-	t.Helper()
-	spec, err := activation.ParseSpec("unix:" + path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := activation.Bind(spec)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(s.Close)
-	return s
 }
 
 // awaits lets the keeper serve events until there is what is expected.

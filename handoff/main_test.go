@@ -5,6 +5,8 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"github.com/flipexec/flipexec/activation"
 )
 
 func TestMain(m *testing.M) {
@@ -61,4 +63,19 @@ func checkError(t *testing.T, name string, err error, want string) {
 	} else if strings.Contains(err.Error(), "\n") {
 		t.Errorf("%s: %q is more than one line", name, err)
 	}
+}
+
+// bound is a socket for as long as the test runs.
+func bound(t *testing.T, text string) activation.Socket {
+	t.Helper()
+	spec, err := activation.ParseSpec(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := activation.Bind(spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	return s
 }

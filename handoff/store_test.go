@@ -51,16 +51,7 @@ func planned(t *testing.T, fdstore, room string, sockets []activation.Socket, dr
 
 func boundSocket(t *testing.T, name string) activation.Socket {
 	t.Helper()
-	spec, err := activation.ParseSpec(name + "=tcp:127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := activation.Bind(spec)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(s.Close)
-	return s
+	return bound(t, name+"=tcp:127.0.0.1:0")
 }
 
 // TestStoreGetsWhatItMisses and nothing twice, and loses what is not to be kept: before
