@@ -4,13 +4,13 @@
 # newer node, is left alone.
 set -eu
 
-missing=
-need() { # PACKAGE FILE-OR-COMMAND
+missing= services=
+need() { # PACKAGE FILE-OR-COMMAND [SERVICE]
 	case $2 in
 	/*) [ -e "$2" ] && return ;;
 	*) command -v "$2" >/dev/null && return ;;
 	esac
-	missing="$missing $1"
+	missing="$missing $1" services="$services ${3:-}"
 }
 
 need systemd /usr/lib/systemd/systemd
@@ -21,19 +21,19 @@ if [ "${1:-}" != demo ]; then
 	need gunicorn /usr/bin/gunicorn
 	need nodejs node
 	need curl curl
-	need nginx-light nginx
+	need nginx-light nginx nginx
 	need libserver-starter-perl start_server
 	need starman starman
 	need starlet /usr/share/perl5/Plack/Handler/Starlet.pm
-	need unicorn unicorn
-	need h2o h2o
-	need php8.2-fpm php-fpm8.2
-	need nghttp2-proxy nghttpx
+	need unicorn unicorn unicorn
+	need h2o h2o h2o
+	need php8.2-fpm php-fpm8.2 php8.2-fpm
+	need nghttp2-proxy nghttpx nghttpx
 	need gcc gcc
 	need libc6-dev /usr/include/stdio.h
 	need strace strace
 	need runit runsvdir
-	need supervisor supervisord
+	need supervisor supervisord supervisor
 	need s6 s6-svscan
 	need runc runc
 	need debian-archive-keyring /usr/share/keyrings/debian-archive-keyring.gpg
@@ -54,6 +54,6 @@ fi
 apt-get update -qq
 # shellcheck disable=SC2086 # a list of words
 DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $missing >/dev/null
-case $missing in
-*supervisor*) update-rc.d supervisor disable ;; # nor after its next start
-esac
+for service in $services; do # nor after its next start
+	update-rc.d "$service" disable
+done
