@@ -4,9 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -36,12 +34,6 @@ type Options struct {
 	Foreground bool   // of a start: stay in front
 	Name       string // of the instance, "" for the command's
 }
-
-// A Setting is one option as a command line gave it. A reload takes over the
-// settings of the running generation that its own command line does not make;
-// what the environment says (FLIPEXEC_READY_TIMEOUT for ready-timeout) is read
-// afresh by each generation and stands behind every command line.
-type Setting struct{ Name, Value string }
 
 // An option is set from text. Listen, Export and Import may be set more than once.
 type option struct {
@@ -179,20 +171,6 @@ func (o *Options) checkDetach(lookup func(string) (string, bool)) error {
 	return nil
 }
 
-// set evaluates one setting.
-func (o *Options) set(name, value string) error {
-	i := slices.IndexFunc(options, func(opt option) bool { return opt.name == name })
-	if i < 0 {
-		return errors.New("unknown option")
-	}
-	return options[i].set(o, value)
-}
-
-// finishing is how a generation wants to be finished, as settings.
-func (o Options) finishing() []Setting {
-	return []Setting{{"stop-signal", signalName(o.StopSignal)}, {"drain-timeout", o.DrainTimeout.String()}}
-}
-
 // envName is the environment variable for an option.
 func envName(option string) string {
 	return "FLIPEXEC_" + strings.ToUpper(strings.ReplaceAll(option, "-", "_"))
@@ -203,34 +181,6 @@ func hasStore(lookup func(string) (string, bool)) bool {
 	text, _ := lookup("FDSTORE")
 	n, ok := storeRoom(text)
 	return ok && n > 0
-}
-
-func checkKnown(settings []Setting) error {
-	for _, s := range settings {
-		known := false
-		for _, opt := range options {
-			known = known || opt.name == s.Name
-		}
-		if !known {
-			return fmt.Errorf("--%s: unknown option of the running generation", s.Name)
-		}
-	}
-	return nil
-}
-
-// inherit adds the settings of the running generation that own does not make.
-func inherit(own, running []Setting) []Setting {
-	made := map[string]bool{}
-	for _, s := range own {
-		made[s.Name] = true
-	}
-	merged := append([]Setting(nil), own...)
-	for _, r := range running {
-		if !made[r.Name] {
-			merged = append(merged, r)
-		}
-	}
-	return merged
 }
 
 // setListen adds a spec. An empty one takes back those before it, as an empty assignment in a
@@ -298,15 +248,4 @@ func signalName(sig unix.Signal) string {
 		return strings.TrimPrefix(name, "SIG")
 	}
 	return strconv.Itoa(int(sig))
-}
-
-// withSIGPIPE decides for a server that systemd does not start: there SIGPIPE is
-// ignored only if somebody asks for that.
-func withSIGPIPE(settings []Setting, env []string) []Setting {
-	const name = "ignore-sigpipe"
-	made := slices.ContainsFunc(settings, func(s Setting) bool { return s.Name == name })
-	if made || value(env, envName(name)) != "" || bySystemd(env, os.Getpid()) {
-		return settings
-	}
-	return append(slices.Clone(settings), Setting{name, "no"})
 }
