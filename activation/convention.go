@@ -168,7 +168,7 @@ func Import(all []Convention, inherited []Socket, lookup func(string) (string, b
 				continue
 			}
 			s := Socket{FD: fd, Name: fmt.Sprintf("%s-%d", c, i+1)}
-			if err := s.takeOver(); err != nil {
+			if err := s.claim(); err != nil {
 				return nil, fmt.Errorf("import %s: descriptor %d %w", c, fd, err)
 			}
 			known[fd], imported = true, append(imported, s)

@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// takeOver makes a descriptor ours that a variable names.
-func (s Socket) takeOver() error {
+// claim makes a descriptor ours that a variable names.
+func (s Socket) claim() error {
 	if !passed(s.FD) {
 		return errors.New("was not passed")
 	}

@@ -68,7 +68,7 @@ func (s Socket) checkListens() error { return errors.ErrUnsupported }
 
 func (s Socket) checkDatagram() error { return errors.ErrUnsupported }
 
-func (s Socket) takeOver() error { return errors.ErrUnsupported }
+func (s Socket) claim() error { return errors.ErrUnsupported }
 
 func (s Socket) bound() (bound, bool) { return bound{}, false }
 

@@ -15,12 +15,12 @@ import (
 	"github.com/flipexec/flipexec/integration/rig"
 )
 
-// handover is the server of docs/descriptors.md.
-const handover = "/usr/bin/python3 /opt/servers/handover/server.py"
+// lasting is the server of docs/descriptors.md.
+const lasting = "/usr/bin/python3 /opt/servers/lasting/server.py"
 
-// handoverUnit keeps descriptors over a crash as well, on this machine's systemd.
-func handoverUnit(more ...string) string {
-	return strings.Replace(storingUnit("host", "", more...), "/bin/sh /etc/listing", handover, 1)
+// lastingUnit keeps descriptors over a crash as well, on this machine's systemd.
+func lastingUnit(more ...string) string {
+	return strings.Replace(storingUnit("host", "", more...), "/bin/sh /etc/listing", lasting, 1)
 }
 
 // A client keeps one connection to the server.
@@ -115,7 +115,7 @@ func (c *client) askOnly(t *testing.T, r *rig.Rig, last, generation int) int {
 func TestConnectionAndStateGoToTheNextGeneration(t *testing.T) {
 	t.Parallel()
 	r := bootStoring(t, "host")
-	install(t, r, handoverUnit())
+	install(t, r, lastingUnit())
 	must(t, r, "start", "web")
 	c, n := newClient(t, r), 0
 	n = c.askOnly(t, r, n, 1)
@@ -163,7 +163,7 @@ func serverNames(t *testing.T, r *rig.Rig) string {
 func TestConnectionGoesOnWithoutSystemd(t *testing.T) {
 	t.Parallel()
 	r := boot(t, "host")
-	install(t, r, strings.NewReplacer("Type=notify\n", "Type=simple\n", "NotifyAccess=exec\n", "KillMode=mixed\n").Replace(unitText(handover)))
+	install(t, r, strings.NewReplacer("Type=notify\n", "Type=simple\n", "NotifyAccess=exec\n", "KillMode=mixed\n").Replace(unitText(lasting)))
 	must(t, r, "start", "web")
 	rig.WaitFor(t, "the server serves", 20*time.Second, func() bool { return len(processes(t, r)) == 3 && keepers(t, r) == 1 })
 	awaitLauncher(t, r)
@@ -179,7 +179,7 @@ func TestConnectionGoesOnWithoutSystemd(t *testing.T) {
 func TestFailedReloadLeavesTheServersDescriptors(t *testing.T) {
 	t.Parallel()
 	r := bootStoring(t, "host")
-	text := handoverUnit()
+	text := lastingUnit()
 	install(t, r, text)
 	must(t, r, "start", "web")
 	c := newClient(t, r)

@@ -257,6 +257,19 @@ func TestReloadInATerminal(t *testing.T) {
 	}
 }
 
+// reloadWithPassphrase begins a reload whose server reads from the terminal before it is
+// ready. The channel gets the exit status.
+func (u *terminal) reloadWithPassphrase() <-chan int {
+	u.t.Helper()
+	done := make(chan int, 1)
+	go func() {
+		status, _ := u.reload("--", "env", "READ=start", "witness")
+		done <- status
+	}()
+	u.awaitReading(u.server("2"))
+	return done
+}
+
 // TestPassphraseOfAReload: the new server has the terminal before it is the server, and
 // is stopped and continued with the job.
 func TestPassphraseOfAReload(t *testing.T) {
@@ -264,12 +277,7 @@ func TestPassphraseOfAReload(t *testing.T) {
 	u := openTerminal(t, newSite(t), true)
 	u.enter("./run.sh")
 	u.awaitReady()
-	done := make(chan int)
-	go func() {
-		status, _ := u.reload("--", "env", "READ=start", "witness")
-		done <- status
-	}()
-	u.awaitReading(u.server("2"))
+	done := u.reloadWithPassphrase()
 	u.press(ctrlZ)
 	u.enter("fg")
 	u.awaitReading(u.server("2"))
@@ -290,12 +298,7 @@ func TestFormerServerReturnsTheTerminal(t *testing.T) {
 	u := openTerminal(t, newSite(t, "READ=end"), true)
 	u.enter("./run.sh")
 	u.awaitReady()
-	done := make(chan int)
-	go func() {
-		status, _ := u.reload("--", "env", "READ=start", "witness")
-		done <- status
-	}()
-	u.awaitReading(u.server("2"))
+	done := u.reloadWithPassphrase()
 	u.press("sesame\n")
 	if status := <-done; status != 0 {
 		t.Errorf("flipexec reload: got status %d", status)
